@@ -1,0 +1,133 @@
+"""From presets and overrides to a `Config`: Hydra's grammar and presets, our checks.
+
+Hydra composes the presets (``model=llama data=sotu``) and parses the overrides. The values are applied and checked
+here, after the presets and in the order given, because an override must always win, because ``model.position.theta=5e5``
+should work whether the preset wrote ``rope`` or ``{name: rope}``, and because a mistyped key deserves the nearest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+
+from gatewright.config.config import Config, from_dict
+from gatewright.config.model import ModelConfig
+from gatewright.errors import UserError, unknown
+
+GROUPS = ("model", "data", "train")
+PRESETS = "gatewright.config.presets"
+
+
+def list_presets(group: str) -> list[str]:
+    """Names that ``group=NAME`` accepts."""
+    return sorted(p.name.removesuffix(".yaml") for p in files(PRESETS).joinpath(group).iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = None) -> Config:
+    """The configuration that presets, an optional file, and overrides give; all of it checked.
+
+    ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. With ``config_file`` (such
+    as the ``config.yaml`` of a run) that file takes the place of the default presets. Raises `UserError`.
+    """
+    parsed = _parse(overrides)
+    chosen = {o.key_or_group: str(o.value()) for o in parsed if _is_preset(o)}
+    values = _read(Path(config_file)) if config_file else {}
+    for group in GROUPS:
+        if group in chosen or not config_file:
+            values[group] = _preset(group, chosen.get(group, "default"))
+    assigned = [o for o in parsed if not _is_preset(o)]
+    for override in assigned:
+        _assign(values, override.key_or_group, _plain(override.value()))
+    config = from_dict(Config, values)
+    config.validate()
+    keys = {override.key_or_group for override in assigned}
+    if "model.vocab_size" in keys and "data.vocabulary" not in keys:
+        config.data.vocabulary = "model"
+    _settle_model(config.model, keys)
+    return config
+
+
+def _parse(overrides: Iterable[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except OverrideParseException as error:
+            raise UserError(f"cannot read '{text}' (expected key=value): {str(error).splitlines()[0]}") from error
+        if override.is_delete():
+            raise UserError(f"'{text}': keys cannot be removed; set the key to null")
+        if override.is_sweep_override():
+            raise UserError(f"'{text}' is a sweep; one run takes one value (several belong into a study's arms)")
+        parsed.append(override)
+    return parsed
+
+
+def _is_preset(override: Override) -> bool:
+    return override.key_or_group in GROUPS and isinstance(override.value(), str)
+
+
+def _preset(group: str, name: str) -> dict[str, Any]:
+    if name not in list_presets(group):
+        raise unknown(f"{group} preset", name, list_presets(group))
+    GlobalHydra.instance().clear()
+    with initialize_config_module(version_base="1.3", config_module=PRESETS):
+        composed = compose(overrides=[f"+{group}={name}"])
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    return dict(values[group] or {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read configuration {path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a configuration: expected a YAML mapping")
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Hydra's parsed value without its quoting wrappers."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return getattr(value, "text", value)
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node = values
+    for depth, name in enumerate(parents):
+        child = node.get(name)
+        if isinstance(child, (str, float, int)) and depth > 0:
+            child = {"name": child}  # a part given by name only now gets a knob
+        if isinstance(child, list):
+            raise UserError(f"{key}: '{'.'.join(parents[: depth + 1])}' is a list; set the whole list")
+        node[name] = child = {} if child is None else child
+        node = child
+    if isinstance(value, dict) and isinstance(node.get(last), dict) and "name" not in value:
+        node[last] = {**node[last], **value}
+    else:
+        node[last] = value
+
+
+def _settle_model(model: ModelConfig, assigned: set[str]) -> None:
+    """Check the model's parts by building it without memory, and record the activation it really uses."""
+    from gatewright.model.build import build, effective_activation
+
+    if "model.activation" not in assigned:
+        model.activation = effective_activation(model)
+    build(model, device="meta")

@@ -1,0 +1,70 @@
+"""The whole configuration of a run, and its YAML form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import yaml
+
+from gatewright.config.data import DataConfig
+from gatewright.config.knob import knob
+from gatewright.config.model import ModelConfig
+from gatewright.config.train import ParallelConfig, TrainConfig
+from gatewright.errors import UserError
+from gatewright.schema import check_keys, check_value
+
+T = TypeVar("T")
+
+
+@dataclass
+class Config:
+    """Everything `gatewright.train` needs; ``config.yaml`` of a run directory is this, written out."""
+
+    model: ModelConfig = knob(ModelConfig(), "the architecture")
+    data: DataConfig = knob(DataConfig(), "the text")
+    train: TrainConfig = knob(TrainConfig(), "the optimisation")
+    parallel: ParallelConfig = knob(ParallelConfig(), "the devices of one run")
+    out: str | None = knob(None, "run directory; null: runs/<architecture>-<time>")
+    resume: Literal["never", "auto"] = knob("never", "auto: continue the run in out, if there is one")
+    device: Literal["auto", "cpu", "cuda", "mps"] = knob("auto", "auto: cuda, else mps, else cpu")
+
+    def validate(self) -> None:
+        """Raise `UserError` for values that cannot be right whatever the parts are."""
+        self.model.validate()
+        self.data.validate()
+        self.train.validate()
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build a configuration dataclass from nested mappings; unknown keys and wrong types raise `UserError`."""
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    check_keys(where, map(str, values), fields)
+    hints = get_type_hints(cls)
+    arguments = {}
+    for name, value in values.items():
+        key = f"{where}.{name}" if where else name
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{key}={value!r}: expected a block of keys")
+            arguments[name] = from_dict(hints[name], value, key)
+        else:
+            arguments[name] = check_value(key, value, hints[name])
+    return cls(**arguments)
+
+
+def to_yaml(config: Any) -> str:
+    """A configuration dataclass as YAML, keys in declaration order."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str) -> Config:
+    """The `Config` that `to_yaml` wrote."""
+    values = yaml.safe_load(text)
+    if not isinstance(values, Mapping):
+        raise UserError("a configuration file must be a YAML mapping")
+    config = from_dict(Config, values)
+    config.validate()
+    return config

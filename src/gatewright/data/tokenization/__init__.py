@@ -1,0 +1,81 @@
+"""Tokenizers: characters, bytes, BPE trained on the corpus, and those of Hugging Face models."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import tokenizers
+
+from gatewright.data.tokenization.base import END_OF_TEXT, Recipe, Tokenizer
+from gatewright.data.tokenization.bpe import SMALLEST, BPETokenizer
+from gatewright.data.tokenization.byte import ByteTokenizer
+from gatewright.data.tokenization.char import CharTokenizer
+from gatewright.data.tokenization.fast import MARK, FastTokenizer
+from gatewright.data.tokenization.pretrained import PretrainedTokenizer
+from gatewright.errors import UserError
+
+__all__ = [
+    "END_OF_TEXT",
+    "BPETokenizer",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "PretrainedTokenizer",
+    "Recipe",
+    "Tokenizer",
+    "load_tokenizer",
+    "tokenizer_recipe",
+]
+
+_BPE = re.compile(r"bpe-(\d+)")
+
+
+def tokenizer_recipe(spec: str) -> Recipe:
+    """How to build the tokenizer that ``data.tokenizer`` names.
+
+    ``char`` | ``byte`` | ``bpe-N`` | a Hugging Face name | a local folder. Raises `UserError` at once for a
+    specification that no corpus could be tokenized with.
+    """
+    if spec == "char":
+        return Recipe(spec, spec, CharTokenizer.train)
+    if spec == "byte":
+        return Recipe(spec, spec, _given(ByteTokenizer.make()))
+    if match := _BPE.fullmatch(spec):
+        size = int(match[1])
+        if size < SMALLEST:
+            raise UserError(f"data.tokenizer={spec}: needs at least {SMALLEST} tokens (the bytes and {END_OF_TEXT})")
+        return Recipe(spec, spec, partial(BPETokenizer.train, size))
+    folder = Path(spec).expanduser()
+    if _is_ours(folder):
+        tokenizer: Tokenizer = load_tokenizer(folder)
+    else:
+        tokenizer = PretrainedTokenizer.load(spec, alternatives=("char", "byte", "bpe-1024"))
+    return Recipe(tokenizer.name, tokenizer.fingerprint(), _given(tokenizer))
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """The tokenizer that ``Tokenizer.save`` wrote to ``folder``, or any that transformers finds there.
+
+    Raises `UserError` if there is none.
+    """
+    folder = Path(folder)
+    if not _is_ours(folder):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder, so no tokenizer")
+        return PretrainedTokenizer.load(str(folder))
+    name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[MARK]
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    kinds: dict[str, type[FastTokenizer]] = {"char": CharTokenizer, "byte": ByteTokenizer}
+    return kinds.get(name, BPETokenizer)(name, backend)
+
+
+def _is_ours(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and MARK in json.loads(config.read_text(encoding="utf-8"))
+
+
+def _given(tokenizer: Tokenizer) -> Callable[[Callable[[], Iterator[str]]], Tokenizer]:
+    return lambda texts: tokenizer

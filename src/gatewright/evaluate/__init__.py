@@ -1,0 +1,1 @@
+"""How good a model is: loss, perplexities and accuracy on fixed text."""

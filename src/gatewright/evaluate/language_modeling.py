@@ -1,0 +1,95 @@
+"""Loss, perplexity and token accuracy of a language model over fixed batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gatewright.errors import RunError
+
+NO_TARGET = -100
+CHUNK = 4096  # positions whose float32 logits are in memory at once
+
+
+class Units(Protocol):
+    """How much text a stretch of tokens stands for."""
+
+    tokens: int
+    words: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Numbers over all scored tokens. nll is the sum of −ln p(token | context) over them, in nats."""
+
+    val_loss: float
+    """nll / tokens."""
+    val_perplexity: float
+    """exp(nll / tokens): depends on the tokenizer."""
+    val_perplexity_word: float | None
+    """exp(nll / words): comparable between tokenizers. None where the words are not known."""
+    val_perplexity_byte: float | None
+    """exp(nll / bytes): comparable between tokenizers and languages."""
+    val_token_accuracy: float
+    """Share of tokens that were the model's first choice."""
+    tokens: int
+
+    def numbers(self) -> dict[str, float | None]:
+        """The ``val_…`` numbers by name, as they stand in metrics.jsonl."""
+        return {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    units: Units | None = None,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Evaluation:
+    """Score ``model`` on ``(input_ids, labels)`` batches, both ``(B, T)``, labels shifted and −100 where not scored.
+
+    ``units`` says how many words and bytes the scored tokens make up. Each token counts the same, however the tokens
+    are spread over batches; sums are kept in float64. Auxiliary losses are not part of it. Training mode is restored.
+    """
+    device = next(model.parameters()).device
+    nll = torch.zeros((), dtype=torch.float64)
+    correct = tokens = 0
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for input_ids, labels in batches:
+                with autocast():
+                    logits = model(input_ids.to(device)).logits  # (B, T, V)
+                flat = labels.to(device).flatten()
+                for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
+                    part = part.float()
+                    nll += F.cross_entropy(part, target, ignore_index=NO_TARGET, reduction="sum").double().cpu()
+                    correct += int((part.argmax(-1) == target).sum())
+                tokens += int((labels != NO_TARGET).sum())
+    finally:
+        model.train(training)
+    if tokens == 0:
+        raise RunError("nothing to evaluate: the validation text holds no scored token")
+    total = nll.item()
+    return Evaluation(
+        val_loss=total / tokens,
+        val_perplexity=_exp(total / tokens),
+        val_perplexity_word=_exp(total / units.words) if units and units.words else None,
+        val_perplexity_byte=_exp(total / units.bytes) if units and units.bytes else None,
+        val_token_accuracy=correct / tokens,
+        tokens=tokens,
+    )
+
+
+def _exp(x: float) -> float:
+    """exp(x), infinite where a float cannot hold it."""
+    return math.exp(x) if x < 700 else (x if math.isnan(x) else math.inf)

@@ -1,0 +1,160 @@
+"""From a `ModelConfig` to a model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from gatewright.config.model import ModelConfig
+from gatewright.errors import UserError
+from gatewright.model.block import Block
+from gatewright.model.language_model import LanguageModel
+from gatewright.model.matching import solve_width
+from gatewright.parts.alpha.parse import make_alpha, parse_alpha
+from gatewright.parts.feedforward.base import FeedForward
+from gatewright.parts.gates.forms import find_form
+from gatewright.parts.part import Cost, Dims
+from gatewright.parts.positions.base import Position
+from gatewright.registry import create, find, split_spec
+
+
+def build(config: ModelConfig, *, seed: int = 0, device: str | torch.device = "cpu") -> LanguageModel:
+    """The model that ``config`` describes, with weights drawn from ``seed``.
+
+    It is laid out on the meta device first, so every check of every part happens before memory is taken; with
+    ``device="meta"`` it stays there. Raises `UserError` for a configuration that cannot be built.
+    """
+    config.validate()
+    with torch.device("meta"):
+        model = _assemble(config)
+    if torch.device(device).type != "meta":
+        model.to_empty(device=device)
+        model.initialise(seed)
+    return model
+
+
+def dims_of(config: ModelConfig) -> Dims:
+    """The dimensions that parts are sized by."""
+    return Dims(
+        n_embd=config.n_embd,
+        n_head=config.n_head,
+        kv_heads=config.kv_heads or config.n_head,
+        head_dim=config.head_dim or config.n_embd // config.n_head,
+        block_size=config.block_size,
+        n_layer=config.n_layer,
+        bias=config.bias,
+    )
+
+
+def effective_activation(config: ModelConfig) -> Any:
+    """The activation the feed-forward really uses: its own where its name fixes one, else ``config.activation``."""
+    fixed = {_fixed_activation(spec) for spec in _per_layer("feedforward", config.feedforward, config.n_layer)}
+    return config.activation if None in fixed or len(fixed) > 1 else fixed.pop()
+
+
+def _assemble(config: ModelConfig) -> LanguageModel:
+    dims = dims_of(config)
+    position_specs = _per_layer("position", config.position, config.n_layer)
+    distinct: list[Any] = []
+    for spec in position_specs:
+        if spec not in distinct:
+            distinct.append(spec)
+    positions: list[Position] = [create("position", spec, dims) for spec in distinct]
+    attentions = _per_layer("attention", config.attention, config.n_layer)
+    feedforwards = _per_layer("feedforward", config.feedforward, config.n_layer)
+    alphas = _alphas(config, dims)
+    blocks = []
+    for layer in range(config.n_layer):
+        at = dims.at(layer=layer)
+        attention = create("attention", attentions[layer], at, dropout=_dropout(config, "attention"))
+        feedforward = _feedforward(config, feedforwards[layer], alphas[layer], at)
+        residuals = [
+            create("norm_position", config.norm_position, at, norm=config.norm, dropout=_dropout(config, "residual"))
+            for _ in range(2)
+        ]
+        blocks.append(Block(attention, feedforward, *residuals))
+    return LanguageModel(
+        embedding=nn.Embedding(config.vocab_size, config.n_embd),
+        positions=positions,
+        position_of_layer=[distinct.index(spec) for spec in position_specs],
+        blocks=blocks,
+        norm=create("norm", config.norm, dims) if blocks[-1].feedforward_residual.final_norm else None,
+        head=None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False),
+        init=create("init", config.init, dims),
+        block_size=config.block_size,
+        embedding_scale=math.sqrt(config.n_embd) if config.embedding_scale == "sqrt_dim" else 1.0,
+        embedding_dropout=_dropout(config, "embedding"),
+    )
+
+
+def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> FeedForward:
+    own = _fixed_activation(spec)
+    if own is not None and config.activation not in (None, own):
+        name, _ = split_spec("feedforward", spec)
+        raise UserError(f"model.feedforward={name} has the activation {own}, but model.activation={config.activation}")
+    gate_norm = None if config.gate.norm == "none" else config.gate.norm
+    context = {"activation": config.activation, "alpha": alpha, "form": config.gate.form, "gate_norm": gate_norm}
+
+    def make(spec: Any, hidden: int, **context: Any) -> FeedForward:
+        required = ("alpha", "form", "gate_norm")
+        return create("feedforward", spec, dims, hidden=hidden, required=required, **context)  # type: ignore[no-any-return]
+
+    plain_width = max(1, round(config.expansion * config.n_embd))
+    if config.hidden is not None:
+        return make(spec, config.hidden, **context)
+    if config.gate.form is not None and find_form(config.gate.form).square:
+        return make(spec, config.n_embd, **context)
+    if split_spec("feedforward", spec)[0] == "standard" or config.match == "width":
+        return make(spec, plain_width, **context)
+    plain = make("standard", plain_width, activation="relu").cost(config.block_size)
+    by = _parameters if config.match == "params" else _flops
+    # a shared α may not be built into the trial blocks: their layers are thrown away, it is not
+    trial = {**context, "alpha": copy.deepcopy(alpha)}
+    width = solve_width(lambda h: by(make(spec, h, **trial).cost(config.block_size)), by(plain), config.multiple_of)
+    return make(spec, width, **context)
+
+
+def _parameters(cost: Cost) -> int:
+    return cost.parameters
+
+
+def _flops(cost: Cost) -> int:
+    return cost.flops
+
+
+def _fixed_activation(spec: Any) -> Any:
+    """The activation that a feed-forward's name fixes (``swiglu``: SiLU), or None."""
+    name, _ = split_spec("feedforward", spec)
+    entry = find("feedforward", name)
+    gate = entry.fixed.get("gate")
+    return find("gate", gate).fixed.get("activation") if gate else entry.fixed.get("activation")
+
+
+def _alphas(config: ModelConfig, dims: Dims) -> list[Any]:
+    """The α of each layer: a specification, or one shared module for ``per: model``."""
+    if config.alpha is None:
+        return [None] * config.n_layer
+    layers = config.alpha if isinstance(config.alpha, list) else [config.alpha] * config.n_layer
+    if len(layers) != config.n_layer:
+        raise UserError(f"model.alpha has {len(layers)} entries for model.n_layer={config.n_layer}")
+    specs = [parse_alpha(spec) for spec in layers]
+    if not isinstance(config.alpha, list) and specs[0].get("per") == "model":
+        return [make_alpha(specs[0], dims)] * config.n_layer
+    return specs
+
+
+def _per_layer(kind: str, spec: Any, n_layer: int) -> list[Any]:
+    if not isinstance(spec, list):
+        return [spec] * n_layer
+    if len(spec) != n_layer:
+        raise UserError(f"model.{kind} has {len(spec)} entries for model.n_layer={n_layer}")
+    return spec
+
+
+def _dropout(config: ModelConfig, place: str) -> float:
+    own = getattr(config, f"{place}_dropout")
+    return float(config.dropout if own is None else own)

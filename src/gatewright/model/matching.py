@@ -1,0 +1,40 @@
+"""Choosing a feed-forward width so that models cost the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+from gatewright.config.model import ModelConfig
+from gatewright.errors import UserError
+
+
+def solve_width(cost_at: Callable[[int], int], target: int, multiple_of: int) -> int:
+    """The multiple of ``multiple_of`` whose cost comes nearest to ``target``; ``cost_at`` must grow with the width."""
+    low, high = 1, 2
+    while cost_at(high * multiple_of) < target:
+        low, high = high, 2 * high
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost_at(middle * multiple_of) <= target else (low, middle)
+    return min((low, high), key=lambda k: abs(cost_at(k * multiple_of) - target)) * multiple_of
+
+
+def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params", "flops"]) -> ModelConfig:
+    """``config`` with its feed-forward width set so that the whole model costs what ``reference`` costs.
+
+    The match is as near as one step of ``multiple_of`` allows. Raises `UserError` where the rest of the model alone
+    costs more than the reference.
+    """
+    from gatewright.model.cost import cost
+
+    def cost_at(hidden: int) -> int:
+        total = cost(dataclasses.replace(config, hidden=hidden))
+        return total.parameters if by == "params" else total.flops_per_token
+
+    whole = cost(reference)
+    target = whole.parameters if by == "params" else whole.flops_per_token
+    if cost_at(config.multiple_of) > target:
+        raise UserError(f"cannot match {by}: even with a feed-forward width of {config.multiple_of} the model costs more")
+    return dataclasses.replace(config, hidden=solve_width(cost_at, target, config.multiple_of))

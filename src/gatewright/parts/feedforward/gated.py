@@ -1,0 +1,40 @@
+"""The gated feed-forward block, for every registered gate."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from gatewright.parts.feedforward.base import FeedForward
+from gatewright.parts.gates.unit import GatedUnit
+from gatewright.parts.part import Cost, Dims, linear_cost, residual_output
+from gatewright.registry import register
+
+
+@register("feedforward", "gated")
+class GatedFeedForward(FeedForward):
+    """Gated: ``W₃ gate(W₁ x, W₂ x, x)``; ``feedforward: swiglu`` is this block with that gate."""
+
+    def __init__(
+        self,
+        dims: Dims,
+        *,
+        hidden: int,
+        gate: Any = "swiglu",
+        activation: Any = None,
+        alpha: Any = None,
+        form: str | None = None,
+        gate_norm: Literal["before", "after"] | None = None,
+    ) -> None:
+        super().__init__()
+        context = {"activation": activation, "alpha": alpha, "form": form, "gate_norm": gate_norm}
+        self.unit = GatedUnit(dims.at(width=hidden), gate, **context)
+        self.down_proj = residual_output(nn.Linear(hidden, dims.n_embd, bias=dims.bias))
+        self.label = self.unit.gate.label
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.unit(x))  # type: ignore[no-any-return]
+
+    def cost(self, tokens: int) -> Cost:
+        return self.unit.cost(tokens) + linear_cost(self.down_proj, tokens)

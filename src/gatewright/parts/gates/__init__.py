@@ -1,0 +1,1 @@
+"""Gates: how a value stream and a gate stream become one."""

@@ -1,0 +1,1 @@
+"""How a token's place in the sequence reaches the model."""

@@ -1,0 +1,159 @@
+"""The registry: a part is a class in a file of its own that registers itself under a kind and a name.
+
+    @register("norm", "rmsnorm")
+    class RMSNorm(Norm): ...
+
+Nobody edits a list. Every module below `gatewright.parts` is imported when a part is first looked up, and so is every
+entry point of the group ``gatewright.parts`` that another installed package declares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, get_type_hints
+
+from gatewright.errors import UserError, unknown
+from gatewright.schema import check_keys, check_value
+
+KINDS = {
+    "norm": "gatewright.parts.norms.base:Norm",
+    "activation": "gatewright.parts.activations.base:Activation",
+    "position": "gatewright.parts.positions.base:Position",
+    "attention": "gatewright.parts.attention.base:Attention",
+    "norm_position": "gatewright.parts.residuals.base:Residual",
+    "feedforward": "gatewright.parts.feedforward.base:FeedForward",
+    "gate": "gatewright.parts.gates.base:Gate",
+    "alpha": "gatewright.parts.alpha.base:Alpha",
+    "init": "gatewright.parts.inits.base:Init",
+}
+"""Each kind of part and the class all parts of that kind derive from."""
+
+T = TypeVar("T", bound=type)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part: its class, and the knobs that this name fixes (``swiglu`` is ``glu`` with SiLU)."""
+
+    kind: str
+    name: str
+    target: type
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(self.target) or "").partition("\n")[0]
+
+    def knobs(self) -> dict[str, inspect.Parameter]:
+        """The keyword-only arguments a user may set, by name."""
+        parameters = inspect.signature(self.target).parameters
+        return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n not in self.fixed}
+
+
+_entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+_aliases: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+
+
+def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T], T]:
+    """Class decorator: make a part known as ``name`` (and ``aliases``), with ``fixed`` knobs if it is one of a family.
+
+    A gate is registered as a feed-forward too: the block whose two streams it joins. Raises `TypeError` for a class
+    that does not derive from its kind's base, and `ValueError` for a name that is taken.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of part", kind, KINDS)
+
+    def decorate(target: T) -> T:
+        base = _load(KINDS[kind])
+        if not issubclass(target, base):
+            raise TypeError(f"{target.__name__} is registered as {kind} '{name}' but is not a {base.__name__}")
+        for taken in (name, *aliases):
+            other = _entries[kind].get(_aliases[kind].get(taken, taken))
+            if other and (other.target.__module__, other.target.__qualname__) != (target.__module__, target.__qualname__):
+                raise ValueError(f"{kind} '{taken}' is registered twice: {other.target} and {target}")
+        _entries[kind][name] = Entry(kind, name, target, fixed)
+        _aliases[kind].update(dict.fromkeys(aliases, name))
+        return target
+
+    return decorate
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a part; `UserError` with the nearest name if there is none."""
+    known = entries(kind)
+    name = _aliases[kind].get(name, name)
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]
+
+
+def entries(kind: str) -> dict[str, Entry]:
+    """Everything registered under ``kind``, by name, sorted."""
+    if kind not in KINDS:
+        raise unknown("kind of part", kind, KINDS)
+    _discover()
+    known = dict(_entries[kind])
+    if kind == "feedforward":
+        gated = known["gated"]
+        known |= {n: Entry(kind, n, gated.target, {"gate": n}) for n in _entries["gate"] if n not in known}
+    return dict(sorted(known.items()))
+
+
+def list_parts(kind: str) -> list[str]:
+    """Names registered under ``kind`` (``norm``, ``activation``, ``position``, …), sorted."""
+    return list(entries(kind))
+
+
+def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **context: Any) -> Any:
+    """Build a part from its specification.
+
+    ``spec`` is a name or a mapping with ``name`` and knobs. ``context`` holds what the surroundings can offer (an
+    activation, a width, an α); a part takes from it what its constructor names and what is not None, and knobs in
+    ``spec`` win over it. What is offered under a ``required`` name must be taken, so that nothing asked for is ignored.
+    Raises `UserError` for unknown names and knobs and for values of the wrong type.
+    """
+    name, knobs = split_spec(kind, spec)
+    entry = find(kind, name)
+    accepted = entry.knobs()
+    where = f"{kind} '{name}'"
+    for key in knobs:
+        if key in entry.fixed:
+            raise UserError(f"{where} fixes {key}={entry.fixed[key]}")
+    check_keys(where, knobs, set(accepted))
+    hints = get_type_hints(entry.target.__init__)
+    checked = {key: check_value(f"{where}.{key}", value, hints[key]) for key, value in knobs.items()}
+    offered = {key: value for key, value in context.items() if value is not None and key in accepted}
+    for key in required:
+        if context.get(key) is not None and key not in accepted:
+            raise UserError(f"{where} has no {key}, but {key}={context[key]!r} is set")
+    return entry.target(dims, **{**offered, **checked, **entry.fixed})
+
+
+def split_spec(kind: str, spec: Any) -> tuple[str, dict[str, Any]]:
+    """``rope`` → ``("rope", {})``; ``{"name": "rope", "theta": 5e5}`` → ``("rope", {"theta": 5e5})``."""
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        return spec["name"], {k: v for k, v in spec.items() if k != "name"}
+    raise UserError(f"{kind}={spec!r}: expected a name or a mapping with 'name'")
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module("gatewright.parts")
+    for module in pkgutil.walk_packages(package.__path__, prefix="gatewright.parts."):
+        importlib.import_module(module.name)
+    for point in entry_points(group="gatewright.parts"):
+        point.load()
+
+
+def _load(path: str) -> type:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

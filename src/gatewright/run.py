@@ -1,0 +1,132 @@
+"""Reading a run directory. What writes one is `gatewright.train`; reading needs no torch until weights are asked for."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gatewright.errors import UserError
+
+if TYPE_CHECKING:
+    from gatewright.config import Config
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+TOKENIZER = "tokenizer"
+TENSORBOARD = "tensorboard"
+
+
+class Run:
+    """A run directory: configuration, environment, metrics, summary, checkpoints.
+
+    Raises `UserError` if ``path`` is not one. Properties read the files when asked, so a run that is still going can
+    be watched.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(f"{self.path} is not a run directory: there is no such folder")
+        if not (self.path / CONFIG).is_file():
+            raise UserError(f"{self.path} is not a run directory: it has no {CONFIG}")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved configuration the run was started with."""
+        from gatewright.config import from_yaml
+
+        try:
+            return from_yaml((self.path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {self.path / CONFIG}: {error}") from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, peak FLOP/s, git commit, seed; empty if the run was killed before it was written."""
+        return self._json(ENVIRONMENT) or {}
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """The outcome in numbers; None before the run wrote one."""
+        return self._json(SUMMARY)
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``failed``, ``interrupted`` or ``running``; a killed run stays at ``running``."""
+        return str((self.summary or {}).get("status", "running"))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records of metrics.jsonl, in order; a torn last line is passed over."""
+        from gatewright.training.metrics import read_records
+
+        return read_records(self.path / METRICS)
+
+    def train_records(self) -> list[dict[str, Any]]:
+        """The records of training: step, tokens, loss, lr, grad_norm, alpha, tokens_per_second, mfu, memory_bytes."""
+        return [record for record in self.metrics() if record.get("kind") == "train"]
+
+    def eval_records(self) -> list[dict[str, Any]]:
+        """The records of evaluations: step, tokens and the ``val_…`` numbers."""
+        return [record for record in self.metrics() if record.get("kind") == "eval"]
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoint folders, oldest first."""
+        from gatewright.training.store import CheckpointStore
+
+        return CheckpointStore(self.path / CHECKPOINTS).paths()
+
+    def checkpoint(self, which: Literal["best", "last"] = "best") -> Path:
+        """The checkpoint with the lowest validation loss, or the newest; only sound ones. `UserError` without any."""
+        from gatewright.training.store import CheckpointStore, fault
+
+        store = CheckpointStore(self.path / CHECKPOINTS)
+        path, problems = store.newest_sound()
+        best = store.best()
+        if which == "best" and best is not None and fault(best) is None:
+            path = best
+        if path is None:
+            why = f" ({problems[0]})" if problems else ""
+            raise UserError(f"{self.path} has no usable checkpoint{why}")
+        return path
+
+    def model(self, which: Literal["best", "last"] = "best") -> Any:
+        """The trained model in evaluation mode, on the CPU, from the best or the last checkpoint."""
+        import gatewright
+        from gatewright.training.checkpoint import load_weights
+
+        folder = self.checkpoint(which)
+        model = gatewright.build(self.config.model)
+        load_weights(folder, model)
+        return model.eval()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer the run was trained with."""
+        from gatewright.data import load_tokenizer
+
+        return load_tokenizer(self.path / TOKENIZER)
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"cannot read {path}: expected a JSON object")
+        return value

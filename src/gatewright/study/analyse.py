@@ -1,0 +1,188 @@
+"""From a study's folder to what it shows: paired comparisons, a ranking, warnings; written as JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gatewright.files import write_atomic
+from gatewright.study.checks import Remark, remarks
+from gatewright.study.gather import ArmResult, gather
+from gatewright.study.plan import Study
+from gatewright.study.power import detectable_difference, seeds_needed
+from gatewright.study.statistics import Comparison, compare_paired, correct_family
+from gatewright.study.store import StudyFolder, plan_hash
+from gatewright.study.wording import sentence
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study's outcome. It depends on the runs alone: no clock, no machine, no order of execution."""
+
+    study: Study
+    folder: StudyFolder
+    arms: dict[str, ArmResult]
+    comparisons: list[Comparison]
+    """each other arm against the baseline, Holm-corrected as one family, in the study's order"""
+    unpaired: dict[str, list[int]]
+    """by arm, the seeds that could not be paired with the baseline"""
+    remarks: list[Remark]
+    plan_hash: str
+
+    @property
+    def ranking(self) -> list[ArmResult]:
+        """Arms from best to worst mean; arms without a value last."""
+        sign = 1 if self.study.judged_by.lower_is_better else -1
+        scored = [arm for arm in self.arms.values() if arm.mean is not None]
+        return [
+            *sorted(scored, key=lambda arm: sign * (arm.mean or 0.0)),
+            *(arm for arm in self.arms.values() if arm.mean is None),
+        ]
+
+    @property
+    def baseline(self) -> ArmResult:
+        """The arm all others are compared with."""
+        return self.arms[self.study.baseline]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial of the study has a value."""
+        return all(arm.n == len(self.study.seeds) for arm in self.arms.values())
+
+    def comparison(self, arm: str) -> Comparison | None:
+        """The arm's comparison with the baseline, if there is one."""
+        return next((c for c in self.comparisons if c.arm == arm), None)
+
+    @property
+    def strictest_alpha(self) -> float:
+        """The level at which Holm tests the smallest p-value of the family; what the study's power is stated for."""
+        tested = sum(c.p_value is not None for c in self.comparisons)
+        return (self.comparisons[0].alpha if self.comparisons else 0.05) / max(tested, 1)
+
+    def detectable(self, comparison: Comparison) -> float | None:
+        """The smallest difference this comparison could have shown, with 80 % power, in the metric's units."""
+        if comparison.n < 2 or not comparison.sd:
+            return None
+        return detectable_difference(comparison.sd, comparison.n, self.strictest_alpha, POWER)
+
+    def seeds_for(self, comparison: Comparison, difference: float) -> int | None:
+        """Seeds that would show ``difference`` with 80 % power, if the spread is what it seems to be."""
+        if not comparison.sd:
+            return None
+        return seeds_needed(comparison.sd, difference, self.strictest_alpha, POWER)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of ``results.json``."""
+        metric = self.study.judged_by
+        return {
+            "format": 1,
+            "study": self.study.name,
+            "plan": self.plan_hash,
+            "metric": metric.name,
+            "direction": metric.direction,
+            "baseline": self.study.baseline,
+            "seeds": list(self.study.seeds),
+            "alpha": 0.05,
+            "correction": "holm",
+            "equivalence_margin": self.study.equivalence_margin,
+            "comparisons": [c.to_dict() for c in self.comparisons],
+            "details": [self._details(c) for c in self.comparisons],
+            "arms": [self._arm(rank, arm) for rank, arm in enumerate(self.ranking, start=1)],
+            "runs": [
+                {"arm": t.trial.arm, "seed": t.trial.seed, "state": t.state, "value": t.value, "error": t.error}
+                for arm in self.arms.values()
+                for t in arm.trials
+            ],
+            "warnings": [{"level": r.level, "code": r.code, "text": r.text} for r in self.remarks],
+        }
+
+    def _details(self, c: Comparison) -> dict[str, Any]:
+        return {
+            "arm": c.arm,
+            "sentence": sentence(c, self.study.judged_by),
+            "relative_difference_percent": c.percent(c.mean_difference),
+            "sd_of_differences": c.sd,
+            "ci95_bootstrap": None if c.ci95_bootstrap is None else list(c.ci95_bootstrap),
+            "p_sign_flip": c.p_sign_flip,
+            "equivalence_margin": c.margin,
+            "p_equivalence": c.p_equivalence,
+            "p_equivalence_adjusted": c.p_equivalence_adjusted,
+            "within_margin": c.within_margin,
+            "detectable_difference": self.detectable(c),
+            "unpaired_seeds": self.unpaired[c.arm],
+            "note": c.note,
+        }
+
+    def _arm(self, rank: int, arm: ArmResult) -> dict[str, Any]:
+        return {
+            "rank": rank if arm.n else None,
+            "arm": arm.name,
+            "about": arm.about,
+            "overrides": arm.overrides,
+            "architecture": arm.recorded("architecture"),
+            "parameters": arm.recorded("parameters"),
+            "flops_per_token": arm.recorded("flops_per_token"),
+            "n": arm.n,
+            "mean": arm.mean,
+            "sd": arm.sd,
+            "values": {str(seed): value for seed, value in arm.values.items()},
+        }
+
+    def write(self) -> None:
+        """Write ``results.json`` and ``results.csv`` (the ranking, one arm a row) into the study's folder."""
+        content = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomic(self.folder.path / "results.json", content + "\n")
+        write_atomic(self.folder.path / "results.csv", self.table().to_csv(index=False))
+
+    def table(self) -> pd.DataFrame:
+        """The ranking as a data frame, one arm a row, comparisons with the baseline beside it."""
+        rows = []
+        for entry in self.to_dict()["arms"]:
+            row = {key: value for key, value in entry.items() if key not in ("overrides", "values")}
+            comparison = self.comparison(entry["arm"])
+            if comparison is not None:
+                found = comparison.to_dict()
+                row["n_pairs"] = comparison.n
+                row["ci95_low"], row["ci95_high"] = comparison.ci95 or (None, None)
+                row |= {k: found[k] for k in ("mean_difference", "p_value", "p_adjusted", "effect_size", "verdict")}
+            row["tokens_per_second"] = self.arms[entry["arm"]].tokens_per_second
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def analyse(path: str | Path) -> Analysis:
+    """Judge the study in folder ``path`` by the runs it has now. Reads only; `Analysis.write` writes.
+
+    Each arm is paired with the baseline over the seeds that finished in both. Raises `UserError` if ``path`` is not a
+    study's folder.
+    """
+    folder = StudyFolder(path)
+    study = folder.study()
+    recorded = folder.plan()
+    arms = gather(study, folder)
+    baseline = arms[study.baseline]
+    comparisons, unpaired = [], {}
+    for name in study.challengers:
+        arm = arms[name]
+        shared = [seed for seed in study.seeds if seed in arm.values and seed in baseline.values]
+        unpaired[name] = [seed for seed in study.seeds if seed not in shared]
+        if shared:
+            comparisons.append(_compare(study, arm, baseline, shared))
+    comparisons = correct_family(comparisons)
+    found = remarks(study, arms, comparisons, recorded, folder.judgement_changes(study))
+    return Analysis(study, folder, arms, comparisons, unpaired, found, plan_hash(recorded))
+
+
+def _compare(study: Study, arm: ArmResult, baseline: ArmResult, seeds: list[int]) -> Comparison:
+    a, b = [arm.values[s] for s in seeds], [baseline.values[s] for s in seeds]
+    margin = None if study.equivalence_margin is None else study.equivalence_margin * abs(sum(b) / len(b))
+    return compare_paired(
+        a, b, arm=arm.name, baseline=baseline.name, metric=study.metric, lower_is_better=study.judged_by.lower_is_better,
+        margin=margin or None, parameters=arm.recorded("parameters"), baseline_parameters=baseline.recorded("parameters"),
+    )  # fmt: skip

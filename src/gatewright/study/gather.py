@@ -1,0 +1,97 @@
+"""Collecting a study's runs: one result per trial, one per arm, ready to be paired by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from gatewright.run import Run
+from gatewright.study.metric import Metric
+from gatewright.study.plan import Study
+from gatewright.study.store import StudyFolder
+from gatewright.study.trials import Trial
+
+State = Literal["waiting", "running", "finished", "diverged", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one trial left behind. ``value`` is the study's metric, None unless the trial finished with a finite one."""
+
+    trial: Trial
+    state: State
+    value: float | None = None
+    error: str | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm and its trials, in the order of the study's seeds."""
+
+    name: str
+    about: str
+    overrides: list[str]
+    trials: list[TrialResult]
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The metric by seed, for the seeds that have one."""
+        return {t.trial.seed: t.value for t in self.trials if t.value is not None}
+
+    @property
+    def n(self) -> int:
+        """Seeds with a value."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds."""
+        return float(np.mean(list(self.values.values()))) if self.n else None
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation over seeds (n − 1)."""
+        return float(np.std(list(self.values.values()), ddof=1)) if self.n > 1 else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Median over runs; trials share the machine, so this is a hint and not a benchmark."""
+        speeds = [t.summary["tokens_per_second"] for t in self.trials if t.summary.get("tokens_per_second")]
+        return float(median(speeds)) if speeds else None
+
+    def recorded(self, key: str) -> Any:
+        """A summary value that all runs of an arm share (``parameters``, ``architecture`` …); None before any has it."""
+        return next((t.summary[key] for t in self.trials if t.summary.get(key) is not None), None)
+
+
+def gather(study: Study, folder: StudyFolder) -> dict[str, ArmResult]:
+    """Every arm's results as they stand now, by name, in the study's order."""
+    return {
+        name: ArmResult(
+            name, arm.about, list(arm.overrides), [trial_result(Trial(name, seed), folder, study.judged_by) for seed in study.seeds]
+        )
+        for name, arm in study.arms.items()
+    }
+
+
+def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResult:
+    """What the trial's run directory holds."""
+    path = folder.run(trial)
+    if not (path / "config.yaml").is_file():
+        return TrialResult(trial, "waiting")
+    run = Run(path)
+    summary = run.summary or {}
+    if run.status != "finished":
+        state: State = "failed" if run.status == "failed" else "interrupted"
+        return TrialResult(trial, state, error=summary.get("error"), summary=summary, run=run)
+    value = summary.get(metric.summary_key)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return TrialResult(trial, "diverged", error=f"{metric.label} is {value}", summary=summary, run=run)
+    return TrialResult(trial, "finished", float(value), summary=summary, run=run)

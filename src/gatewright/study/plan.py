@@ -1,0 +1,144 @@
+"""The study file: what is compared with what, over which seeds, and by which measure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+
+from gatewright.errors import UserError, did_you_mean
+from gatewright.schema import check_keys, check_value
+from gatewright.study.metric import Metric, get_metric
+
+SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
+OWNED_BY_STUDY = {"train.seed": "list seeds under 'seeds'", "out": "use --out", "resume": "a study always resumes"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One design: the overrides that set it apart from the study's base."""
+
+    overrides: list[str] = field(default_factory=list)
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its YAML file states it.
+
+    ``match`` resizes each arm's hidden width until the whole model has the baseline's parameters or FLOPs; an arm that
+    sets ``model.hidden`` itself keeps it. ``equivalence_margin`` is relative to the baseline's mean: 0.005 is 0.5 %.
+    """
+
+    name: str
+    baseline: str
+    arms: dict[str, Arm]
+    seeds: list[int]
+    base: list[str] = field(default_factory=list)
+    match: Literal["params", "flops", "none"] | None = None
+    metric: str = "val_loss"
+    equivalence_margin: float | None = None
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without building a model; raises `UserError`."""
+        for what, name in [("study name", self.name), *(("arm name", arm) for arm in self.arms)]:
+            if not SAFE_NAME.fullmatch(name):
+                raise UserError(
+                    f"{what} '{name}' cannot name a folder: use letters, digits, '_', '.', '+' or '-', at most 64, "
+                    "beginning with a letter, digit or '_'"
+                )
+        folded = Counter(arm.casefold() for arm in self.arms)
+        if clash := [arm for arm in self.arms if folded[arm.casefold()] > 1]:
+            raise UserError(f"arms {' and '.join(map(repr, clash))} share a folder where case does not count; rename one")
+        if self.baseline not in self.arms:
+            raise UserError(
+                f"baseline '{self.baseline}' is not an arm{did_you_mean(self.baseline, self.arms)} "
+                f"(arms: {', '.join(self.arms)})"
+            )
+        if len(self.arms) < 2:
+            raise UserError(f"the only arm is the baseline '{self.baseline}'; a study compares at least two")
+        if not self.seeds:
+            raise UserError("seeds: at least one is needed (three or more for a verdict worth having)")
+        if repeated := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
+            raise UserError(f"seeds: {repeated[0]} is listed more than once; a repeated seed is the same run, not a new one")
+        if min(self.seeds) < 0:
+            raise UserError(f"seeds: {min(self.seeds)} is negative")
+        if self.equivalence_margin is not None and not 0 < self.equivalence_margin < 1:
+            raise UserError(
+                f"equivalence_margin={self.equivalence_margin}: a share of the baseline's mean, between 0 and 1 (0.005 is 0.5 %)"
+            )
+        get_metric(self.metric)
+        for where, overrides in [("base", self.base), *((f"arms.{name}", arm.overrides) for name, arm in self.arms.items())]:
+            for override in overrides:
+                key = override.lstrip("+").partition("=")[0]
+                if key in OWNED_BY_STUDY:
+                    raise UserError(f"{where}: '{override}' is not a study's to override: {OWNED_BY_STUDY[key]}")
+
+    @property
+    def judged_by(self) -> Metric:
+        """The metric that decides."""
+        return get_metric(self.metric)
+
+    @property
+    def challengers(self) -> list[str]:
+        """The arms other than the baseline, in the file's order: the family of comparisons."""
+        return [arm for arm in self.arms if arm != self.baseline]
+
+    def to_yaml(self) -> str:
+        """The study file that `load_study` reads back as this study."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, "")}
+        values["arms"] = {
+            name: {"overrides": list(arm.overrides), **({"about": arm.about} if arm.about else {})}
+            for name, arm in self.arms.items()
+        }
+        order = ("name", "about", "base", "seeds", "baseline", "match", "metric", "equivalence_margin", "arms")
+        ordered = {key: values[key] for key in order if key in values}
+        return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study file. Everything wrong with it is a `UserError` of one line that begins with the file's name."""
+    path = Path(path)
+    try:
+        # OmegaConf's reader, unlike yaml.safe_load, refuses a key given twice and reads 5e-3 as a number
+        values = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
+    except OSError as error:
+        raise UserError(f"cannot read the study file {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    try:
+        return _study_from(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _study_from(values: Any) -> Study:
+    if not isinstance(values, Mapping):
+        raise UserError("a study is a YAML mapping (name, base, seeds, baseline, arms)")
+    hints = get_type_hints(Study)
+    check_keys("", map(str, values), set(hints))
+    for key in ("name", "baseline", "arms", "seeds"):
+        if values.get(key) is None:
+            raise UserError(f"'{key}' is missing")
+    arms = values["arms"]
+    if not isinstance(arms, Mapping):
+        raise UserError(f"arms={arms!r}: expected a block of arms by name")
+    arguments = {key: check_value(str(key), value, hints[key]) for key, value in values.items() if key != "arms"}
+    return Study(arms={str(name): _arm_from(str(name), arm) for name, arm in arms.items()}, **arguments)
+
+
+def _arm_from(name: str, values: Any) -> Arm:
+    if values is None:
+        return Arm()
+    if not isinstance(values, Mapping):
+        raise UserError(f"arms.{name}={values!r}: expected a block with 'overrides' (and 'about')")
+    hints = get_type_hints(Arm)
+    check_keys(f"arms.{name}", map(str, values), set(hints))
+    return Arm(**{key: check_value(f"arms.{name}.{key}", value, hints[key]) for key, value in values.items()})

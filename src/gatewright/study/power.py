@@ -1,0 +1,56 @@
+"""What a number of seeds can see: power of the paired t test, smallest detectable difference, seeds needed."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize, special, stats
+
+MAX_SEEDS = 1_000
+
+
+def paired_t_power(effect: float, n: int, alpha: float = 0.05) -> float:
+    """Chance that a two-sided paired t test at ``alpha`` rejects, given d_z = mean / sd of the differences and n seeds.
+
+    With c the critical value and m = n − 1: E_s[Φ(d_z √n − c s/√m) + Φ(−d_z √n − c s/√m)], s chi-distributed with m
+    degrees of freedom. This is the noncentral t distribution, integrated here because `scipy.stats.nct` (and
+    statsmodels' `TTestPower`, which calls it) gives NaN for many effects at n = 2–5. Needs n ≥ 2.
+    """
+    m = n - 1
+    critical = stats.t.isf(alpha / 2, m) / np.sqrt(m)
+    shift = effect * np.sqrt(n)
+    return float(
+        stats.chi.expect(lambda s: special.ndtr(shift - critical * s) + special.ndtr(-shift - critical * s), args=(m,))
+    )
+
+
+def detectable_effect(n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The d_z that n seeds detect with probability ``power``; needs n ≥ 2. At n = 3 and α = 0.05 it is 3.26."""
+    high = 1.0
+    while paired_t_power(high, n, alpha) < power:
+        high *= 2
+    return float(optimize.brentq(lambda effect: paired_t_power(effect, n, alpha) - power, 0.0, high, xtol=1e-6))
+
+
+def detectable_difference(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest true difference n seeds detect with probability ``power``, given the sd of paired differences."""
+    return sd * detectable_effect(n, alpha, power)
+
+
+def seeds_needed(sd: float, difference: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
+    """Seeds that detect ``difference`` with probability ``power``, given the sd of paired differences.
+
+    None if even 1,000 seeds do not.
+    """
+    if sd == 0:
+        return 2
+    effect = abs(difference) / sd
+    if paired_t_power(effect, MAX_SEEDS, alpha) < power:
+        return None
+    low, high = 1, MAX_SEEDS  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        if paired_t_power(effect, middle, alpha) < power:
+            low = middle
+        else:
+            high = middle
+    return high

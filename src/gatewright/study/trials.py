@@ -1,0 +1,93 @@
+"""From a study to its trials: every arm's whole configuration, matched, checked, and given each seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatewright.config import Config, load_config
+from gatewright.errors import UserError
+from gatewright.model.matching import match_model
+from gatewright.study.plan import Study
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study: an arm with a seed."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """``arm/seed-N``, also its place below ``runs/`` and ``trials/``."""
+        return f"{self.arm}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with every arm's configuration resolved (for the first seed, without a place to write to)."""
+
+    study: Study
+    configs: dict[str, Config]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial, seed by seed, so that a study stopped half-way has whole pairs."""
+        return [Trial(arm, seed) for seed in self.study.seeds for arm in self.study.arms]
+
+    def config(self, trial: Trial, out: Path) -> Config:
+        """The configuration of one trial, writing to ``out`` and continuing what is there."""
+        config = self.configs[trial.arm]
+        train = dataclasses.replace(config.train, seed=trial.seed)
+        return dataclasses.replace(config, train=train, out=str(out), resume="auto")
+
+
+def make_plan(study: Study) -> Plan:
+    """Resolve and check the configuration of every arm; a `UserError` names the arm it comes from."""
+    configs = {}
+    for name, arm in study.arms.items():
+        try:
+            configs[name] = load_config([*study.base, *arm.overrides, f"train.seed={study.seeds[0]}"])
+        except UserError as error:
+            raise UserError(f"arm '{name}': {error}") from error
+    if study.match in ("params", "flops"):
+        reference = configs[study.baseline].model
+        for name in study.challengers:
+            if not _sets_width(study.arms[name].overrides):
+                configs[name].model = match_model(configs[name].model, reference, study.match)
+    return Plan(study, configs)
+
+
+def _sets_width(overrides: list[str]) -> bool:
+    return any(override.lstrip("+").partition("=")[0] == "model.hidden" for override in overrides)
+
+
+NOT_THE_DESIGN = ("out", "resume", "device", "train.seed", "train.threads")
+"""Settings that may differ between trials of one arm: they say where and when it runs, not what it is."""
+
+
+def design(config: Config) -> dict[str, Any]:
+    """What makes an arm the arm it is, as one flat mapping of dotted keys."""
+    return {key: value for key, value in flatten(dataclasses.asdict(config)).items() if key not in NOT_THE_DESIGN}
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """``(key, old value, new value)`` wherever two designs differ; a key that one lacks counts as the default."""
+    defaults = design(Config())
+    keys = dict.fromkeys([*old, *new])
+    pairs = [(key, old.get(key, defaults.get(key)), new.get(key, defaults.get(key))) for key in keys]
+    return [(key, before, after) for key, before, after in pairs if before != after]

@@ -1,0 +1,83 @@
+"""What a checkpoint holds: weights, optimizer state and the trainer's place, none of it able to run code when read.
+
+    model.safetensors      every parameter and buffer of the state dict; tied weights once
+    optimizer.safetensors  the optimizer's memory by parameter name
+    trainer.json           step, best loss, clocks, losses since the last record, loss scale
+    config.yaml            the run's configuration, so that the folder can be read alone
+
+The random state needs no file: batches and dropout are functions of (seed, step), and a scheduled α is in a buffer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from gatewright.errors import RunError
+from gatewright.training.optimizer import Optimizers
+
+WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+TRAINER = "trainer.json"
+CONFIG = "config.yaml"
+
+
+@dataclass
+class TrainerState:
+    """Where a run stands after ``step`` updates; everything that is not in the model or the optimizer."""
+
+    step: int = 0
+    best_val_loss: float | None = None
+    best_val_step: int | None = None
+    val: dict[str, float | None] = field(default_factory=dict)
+    """The latest evaluation's numbers, and ``step``, where they were taken."""
+    losses: list[float] = field(default_factory=list)
+    """Training losses since the last record in metrics.jsonl."""
+    final_train_loss: float | None = None
+    """The training loss of the last record."""
+    timed_tokens: int = 0
+    timed_seconds: float = 0.0
+    """Tokens and seconds of training proper: without the first step, evaluation and checkpoints."""
+    seconds: float = 0.0
+    """All time spent on the run, over its resumptions."""
+    peak_memory_bytes: int = 0
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(
+    folder: Path, model: nn.Module, optimizers: Optimizers, state: TrainerState, config_yaml: str
+) -> None:
+    """Write the files of a checkpoint into ``folder``; for `CheckpointStore.save`."""
+    safetensors.torch.save_model(model, str(folder / WEIGHTS), metadata={"format": "pt"})
+    tensors = {name: tensor.contiguous() for name, tensor in optimizers.state_tensors().items()}
+    safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata={"format": "pt"})
+    (folder / TRAINER).write_text(json.dumps(asdict(state), indent=1))
+    (folder / CONFIG).write_text(config_yaml)
+
+
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Fill ``model`` from a checkpoint; `RunError` if the names or shapes are not the model's."""
+    try:
+        safetensors.torch.load_model(model, folder / WEIGHTS)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(f"cannot load {folder / WEIGHTS}: {_first_lines(error)}") from error
+
+
+def load_checkpoint(folder: Path, model: nn.Module, optimizers: Optimizers) -> TrainerState:
+    """Restore model and optimizer in place and return the trainer's state."""
+    load_weights(folder, model)
+    try:
+        optimizers.load_state_tensors(safetensors.torch.load_file(folder / OPTIMIZER))
+        return TrainerState(**json.loads((folder / TRAINER).read_text()))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise RunError(f"cannot load checkpoint {folder}: {_first_lines(error)}") from error
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

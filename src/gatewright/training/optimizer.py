@@ -1,0 +1,153 @@
+"""Which parameter is updated how: decay and learning rate by parameter group, AdamW, and Muon for hidden matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gatewright.config import TrainConfig
+from gatewright.errors import RunError
+from gatewright.parts.alpha.base import Alpha
+
+FUSED = ("cpu", "cuda", "mps")
+
+
+@dataclass
+class ParameterGroup:
+    """Parameters that share an algorithm, a peak learning rate and a weight decay."""
+
+    name: str
+    algorithm: str
+    """``adamw`` or ``muon``."""
+    learning_rate: float
+    weight_decay: float
+    parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[ParameterGroup]:
+    """The trainable parameters of ``model``, each in exactly one group; empty groups are left out.
+
+    ``alpha``: everything in an `Alpha` module, with its own learning rate and no decay. ``no_decay``: norms, biases
+    and other parameters with fewer than two dimensions, and those of modules that say ``no_weight_decay = True``.
+    ``decay``: the rest. With ``optimizer=muon`` the two-dimensional weights of hidden layers are taken out of these
+    into groups of their own; embeddings and the output head stay with AdamW (Jordan et al., 2024).
+    """
+    alpha_lr = config.learning_rate if config.alpha_learning_rate is None else config.alpha_learning_rate
+    groups = {
+        "decay": ParameterGroup("decay", "adamw", config.learning_rate, config.weight_decay),
+        "no_decay": ParameterGroup("no_decay", "adamw", config.learning_rate, 0.0),
+        "alpha": ParameterGroup("alpha", "adamw", alpha_lr, 0.0),
+        "muon_decay": ParameterGroup("muon_decay", "muon", config.learning_rate, config.weight_decay),
+        "muon_no_decay": ParameterGroup("muon_no_decay", "muon", config.learning_rate, 0.0),
+    }
+    hidden = _hidden_matrices(model) if config.optimizer == "muon" else set()
+    seen: set[nn.Parameter] = set()  # a tied weight is reached twice and belongs to its first owner
+    for name, parameter, owner, in_alpha in _owned_parameters(model):
+        if parameter in seen or not parameter.requires_grad:
+            continue
+        seen.add(parameter)
+        if in_alpha:
+            group = "alpha"
+        else:
+            decays = parameter.ndim >= 2 and not getattr(owner, "no_weight_decay", False)
+            group = ("muon_" if parameter in hidden else "") + ("decay" if decays else "no_decay")
+        groups[group].parameters[name] = parameter
+    return [group for group in groups.values() if group.parameters]
+
+
+def _owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, bool]]:
+    """(name, parameter, the module that holds it, whether that is an α or inside one), in the model's order."""
+    alphas = [prefix for prefix, module in model.named_modules() if isinstance(module, Alpha)]
+    for prefix, module in model.named_modules():
+        in_alpha = any(prefix == alpha or prefix.startswith(f"{alpha}.") for alpha in alphas)
+        for name, parameter in module.named_parameters(recurse=False):
+            yield (f"{prefix}.{name}" if prefix else name), parameter, module, in_alpha
+
+
+def _hidden_matrices(model: nn.Module) -> set[nn.Parameter]:
+    """Weights of linear layers between the embedding and the output head."""
+    outside = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = getattr(model, "head", None)
+    if isinstance(head, nn.Linear):
+        outside.add(head.weight)
+    return {module.weight for module in model.modules() if isinstance(module, nn.Linear)} - outside
+
+
+class Optimizers:
+    """One or two torch optimizers that step as one; learning rates are set from outside, state is kept by name."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device) -> None:
+        self.groups = parameter_groups(model, config)
+        self.fused = device.type in FUSED and all(group.algorithm == "adamw" for group in self.groups)
+        self.optimizers: list[torch.optim.Optimizer] = []
+        adamw = [group for group in self.groups if group.algorithm == "adamw"]
+        muon = [group for group in self.groups if group.algorithm == "muon"]
+        if adamw:
+            betas = (config.beta1, config.beta2)
+            fused = device.type in FUSED
+            self.optimizers.append(
+                torch.optim.AdamW(_torch_groups(adamw), betas=betas, eps=config.epsilon, fused=fused)
+            )
+        if muon:
+            # With this adjustment an update has the size of AdamW's, so that learning rate and decay carry over
+            # (Liu et al., 2025, arXiv:2502.16982).
+            self.optimizers.append(torch.optim.Muon(_torch_groups(muon), adjust_lr_fn="match_rms_adamw"))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Every parameter that is updated."""
+        return [parameter for group in self.groups for parameter in group.parameters.values()]
+
+    def set_learning_rate(self, multiplier: float) -> None:
+        """Set every group's learning rate to its peak times ``multiplier``."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * multiplier
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimizers' memory, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``."""
+        tensors = {}
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for name, parameter in zip(group["param_names"], group["params"], strict=True):
+                    for key, value in optimizer.state[parameter].items():
+                        tensors[f"{key}/{name}"] = value
+        return tensors
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave; `RunError` when it belongs to other parameters."""
+        by_parameter: dict[str, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            key, _, name = path.partition("/")
+            by_parameter.setdefault(name, {})[key] = tensor
+        wanted = {name for group in self.groups for name in group.parameters}
+        if odd := sorted(set(by_parameter) - wanted):
+            raise RunError(f"the optimizer state does not belong to this model, which has no parameter '{odd[0]}'")
+        for optimizer in self.optimizers:
+            state = optimizer.state_dict()
+            names = [name for group in optimizer.param_groups for name in group["param_names"]]
+            numbers = [number for group in state["param_groups"] for number in group["params"]]
+            pairs = zip(numbers, names, strict=True)
+            state["state"] = {number: by_parameter[name] for number, name in pairs if name in by_parameter}
+            optimizer.load_state_dict(state)
+
+
+def _torch_groups(groups: list[ParameterGroup]) -> list[dict[str, object]]:
+    return [
+        {
+            "params": list(group.parameters.items()),
+            "lr": group.learning_rate,
+            "peak_lr": group.learning_rate,
+            "weight_decay": group.weight_decay,
+            "name": group.name,
+        }
+        for group in groups
+    ]
