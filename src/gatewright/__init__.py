@@ -1,1 +1,72 @@
-"""Gatewright: train competing designs of gated language models under equal conditions, and say which is better."""
+"""Gatewright: train competing designs of gated language models under equal conditions, and say which is better.
+
+import gatewright as gw
+
+config = gw.load_config(["model=small", "model.feedforward=paglu", "model.alpha=learnable", "out=runs/first"])
+print(gw.architecture_name(config.model), gw.cost(config.model).parameters)
+run = gw.train(config)
+print(run.summary["best_val_loss"])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatewright.config import Config, ModelConfig, load_config
+    from gatewright.errors import RunError, UserError
+    from gatewright.model import architecture_name, build, cost, match_model
+    from gatewright.model.generate import generate
+    from gatewright.parts.gates.unit import make_gate
+    from gatewright.registry import list_parts, register
+    from gatewright.run import Run
+    from gatewright.training import train
+
+_HOME = {
+    "Config": "gatewright.config",
+    "ModelConfig": "gatewright.config",
+    "load_config": "gatewright.config",
+    "RunError": "gatewright.errors",
+    "UserError": "gatewright.errors",
+    "architecture_name": "gatewright.model",
+    "build": "gatewright.model",
+    "cost": "gatewright.model",
+    "match_model": "gatewright.model",
+    "generate": "gatewright.model.generate",
+    "make_gate": "gatewright.parts.gates.unit",
+    "list_parts": "gatewright.registry",
+    "register": "gatewright.registry",
+    "Run": "gatewright.run",
+    "train": "gatewright.training",
+}
+
+__version__ = "0.1.0.dev0"
+__all__ = [
+    "Config",
+    "ModelConfig",
+    "Run",
+    "RunError",
+    "UserError",
+    "architecture_name",
+    "build",
+    "cost",
+    "generate",
+    "list_parts",
+    "load_config",
+    "make_gate",
+    "match_model",
+    "register",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that commands without a model need not wait for PyTorch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'gatewright' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

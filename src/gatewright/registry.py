@@ -76,7 +76,10 @@ def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T],
             raise TypeError(f"{target.__name__} is registered as {kind} '{name}' but is not a {base.__name__}")
         for taken in (name, *aliases):
             other = _entries[kind].get(_aliases[kind].get(taken, taken))
-            if other and (other.target.__module__, other.target.__qualname__) != (target.__module__, target.__qualname__):
+            if other and (other.target.__module__, other.target.__qualname__) != (
+                target.__module__,
+                target.__qualname__,
+            ):
                 raise ValueError(f"{kind} '{taken}' is registered twice: {other.target} and {target}")
         _entries[kind][name] = Entry(kind, name, target, fixed)
         _aliases[kind].update(dict.fromkeys(aliases, name))
@@ -127,7 +130,7 @@ def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **c
         if key in entry.fixed:
             raise UserError(f"{where} fixes {key}={entry.fixed[key]}")
     check_keys(where, knobs, set(accepted))
-    hints = get_type_hints(entry.target.__init__)
+    hints = get_type_hints(entry.target.__init__)  # type: ignore[misc]
     checked = {key: check_value(f"{where}.{key}", value, hints[key]) for key, value in knobs.items()}
     offered = {key: value for key, value in context.items() if value is not None and key in accepted}
     for key in required:
@@ -156,4 +159,4 @@ def _discover() -> None:
 
 def _load(path: str) -> type:
     module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""Reading a run directory. What writes one is `gatewright.train`; reading needs no torch until weights are asked for."""
+"""Reading a run directory, which `gatewright.train` writes. No torch is needed until weights are asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from gatewright.errors import UserError
 
 if TYPE_CHECKING:
     from gatewright.config import Config
+    from gatewright.data import Tokenizer
+    from gatewright.model.language_model import LanguageModel
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -102,18 +104,21 @@ class Run:
             raise UserError(f"{self.path} has no usable checkpoint{why}")
         return path
 
-    def model(self, which: Literal["best", "last"] = "best") -> Any:
+    def model(self, which: Literal["best", "last"] = "best") -> LanguageModel:
         """The trained model in evaluation mode, on the CPU, from the best or the last checkpoint."""
-        import gatewright
+        return self.load(self.checkpoint(which))
+
+    def load(self, checkpoint: Path) -> LanguageModel:
+        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU."""
+        from gatewright.model.build import build
         from gatewright.training.checkpoint import load_weights
 
-        folder = self.checkpoint(which)
-        model = gatewright.build(self.config.model)
-        load_weights(folder, model)
+        model = build(self.config.model)
+        load_weights(checkpoint, model)
         return model.eval()
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer the run was trained with."""
         from gatewright.data import load_tokenizer
 

@@ -18,8 +18,8 @@ def check_keys(where: str, keys: Iterable[str], known: Collection[str]) -> None:
     for key in keys:
         if key not in known:
             full = f"{where}.{key}" if where else key
-            names = {f"{where}.{k}" if where else k: k for k in known}
-            raise UserError(f"unknown key '{full}'{did_you_mean(full, names)} (known: {', '.join(sorted(known))})")
+            near = did_you_mean(full, [f"{where}.{k}" if where else k for k in known])
+            raise UserError(f"unknown key '{full}'{near or f' (known: {", ".join(sorted(known)) or "none"})'}")
 
 
 def check_value(key: str, value: Any, annotation: Any) -> Any:

@@ -1,8 +1,8 @@
 """From presets and overrides to a `Config`: Hydra's grammar and presets, our checks.
 
 Hydra composes the presets (``model=llama data=sotu``) and parses the overrides. The values are applied and checked
-here, after the presets and in the order given, because an override must always win, because ``model.position.theta=5e5``
-should work whether the preset wrote ``rope`` or ``{name: rope}``, and because a mistyped key deserves the nearest one.
+here, after the presets and in the order given: an override must always win, ``model.position.theta=5e5``
+has to work whether the preset wrote ``rope`` or ``{name: rope}``, and a mistyped key deserves the nearest one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ PRESETS = "gatewright.config.presets"
 
 def list_presets(group: str) -> list[str]:
     """Names that ``group=NAME`` accepts."""
-    return sorted(p.name.removesuffix(".yaml") for p in files(PRESETS).joinpath(group).iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in files(PRESETS).joinpath(group).iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = None) -> Config:

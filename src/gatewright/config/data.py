@@ -25,7 +25,9 @@ class DataConfig:
     vocabulary: Literal["tokenizer", "model"] = knob(
         "tokenizer", "who sets model.vocab_size; with model it must hold all of the tokenizer's tokens"
     )
-    cache_dir: str | None = knob(None, "where prepared tokens are kept; null: $GATEWRIGHT_CACHE or the platform's place")
+    cache_dir: str | None = knob(
+        None, "where prepared tokens are kept; null: $GATEWRIGHT_CACHE or the platform's place"
+    )
 
     def validate(self) -> None:
         """Raise `UserError` for values that no corpus can have."""

@@ -51,7 +51,9 @@ class ModelConfig:
     )
     expansion: float = knob(4.0, "width of the plain block that match refers to, in units of D")
     multiple_of: int = knob(8, "H is rounded to a multiple of this")
-    alpha: Any = knob(None, "α of gated feed-forwards: 0.5, learnable, scheduler_cosine, {name: ...} or a list by layer")
+    alpha: Any = knob(
+        None, "α of gated feed-forwards: 0.5, learnable, scheduler_cosine, {name: ...} or a list by layer"
+    )
     gate: GateConfig = knob(GateConfig(), "form and GateNorm of gated feed-forwards")
 
     init: PartSpec = knob("gpt2", "initialisation", part="init")
@@ -59,7 +61,17 @@ class ModelConfig:
 
     def validate(self) -> None:
         """Raise `UserError` for dimensions that cannot be built. Parts check their own knobs when they are built."""
-        for name in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "multiple_of", "kv_heads", "head_dim", "hidden"):
+        for name in (
+            "n_layer",
+            "n_head",
+            "n_embd",
+            "block_size",
+            "vocab_size",
+            "multiple_of",
+            "kv_heads",
+            "head_dim",
+            "hidden",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"model.{name}={value}: must be at least 1")

@@ -66,7 +66,9 @@ class TrainConfig:
         if self.alpha_learning_rate is not None and self.alpha_learning_rate < 0:
             raise UserError(f"train.alpha_learning_rate={self.alpha_learning_rate}: must not be negative")
         if self.warmup_steps is not None and not 0 <= self.warmup_steps <= self.max_steps:
-            raise UserError(f"train.warmup_steps={self.warmup_steps}: must be between 0 and train.max_steps={self.max_steps}")
+            raise UserError(
+                f"train.warmup_steps={self.warmup_steps}: must be between 0 and train.max_steps={self.max_steps}"
+            )
         if self.threads is not None and self.threads < 1:
             raise UserError(f"train.threads={self.threads}: must be at least 1")
 

@@ -60,7 +60,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
             _sync(written)
         if folder.exists():
             shutil.rmtree(folder)
-        os.rename(temporary, folder)
+        temporary.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
         _explain(folder.parent, error)

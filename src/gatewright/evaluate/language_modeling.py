@@ -6,24 +6,15 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatewright.data import IGNORED, Units
 from gatewright.errors import RunError
 
-NO_TARGET = -100
 CHUNK = 4096  # positions whose float32 logits are in memory at once
-
-
-class Units(Protocol):
-    """How much text a stretch of tokens stands for."""
-
-    tokens: int
-    words: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -72,9 +63,9 @@ def evaluate(
                 flat = labels.to(device).flatten()
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
                     part = part.float()
-                    nll += F.cross_entropy(part, target, ignore_index=NO_TARGET, reduction="sum").double().cpu()
+                    nll += F.cross_entropy(part, target, ignore_index=IGNORED, reduction="sum").double().cpu()
                     correct += int((part.argmax(-1) == target).sum())
-                tokens += int((labels != NO_TARGET).sum())
+                tokens += int((labels != IGNORED).sum())
     finally:
         model.train(training)
     if tokens == 0:

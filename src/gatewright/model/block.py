@@ -15,7 +15,11 @@ class Block(nn.Module):
     """Attention and feed-forward, each inside its residual connection; ``(B, T, D)`` to ``(B, T, D)``."""
 
     def __init__(
-        self, attention: Attention, feedforward: FeedForward, attention_residual: Residual, feedforward_residual: Residual
+        self,
+        attention: Attention,
+        feedforward: FeedForward,
+        attention_residual: Residual,
+        feedforward_residual: Residual,
     ) -> None:
         super().__init__()
         self.attention_residual = attention_residual
@@ -26,4 +30,4 @@ class Block(nn.Module):
     def forward(self, x: Tensor, span: Span, places: Places, cache: LayerCache | None = None) -> Tensor:
         """The residual stream after this block."""
         x = self.attention_residual(x, lambda y: self.attention(y, span, places, cache))
-        return self.feedforward_residual(x, self.feedforward)  # type: ignore[no-any-return]
+        return self.feedforward_residual(x, self.feedforward)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -17,7 +16,7 @@ from gatewright.model.matching import solve_width
 from gatewright.parts.alpha.parse import make_alpha, parse_alpha
 from gatewright.parts.feedforward.base import FeedForward
 from gatewright.parts.gates.forms import find_form
-from gatewright.parts.part import Cost, Dims
+from gatewright.parts.part import Dims
 from gatewright.parts.positions.base import Position
 from gatewright.registry import create, find, split_spec
 
@@ -30,7 +29,7 @@ def build(config: ModelConfig, *, seed: int = 0, device: str | torch.device = "c
     """
     config.validate()
     with torch.device("meta"):
-        model = _assemble(config)
+        model = assemble(config)
     if torch.device(device).type != "meta":
         model.to_empty(device=device)
         model.initialise(seed)
@@ -56,7 +55,8 @@ def effective_activation(config: ModelConfig) -> Any:
     return config.activation if None in fixed or len(fixed) > 1 else fixed.pop()
 
 
-def _assemble(config: ModelConfig) -> LanguageModel:
+def assemble(config: ModelConfig) -> LanguageModel:
+    """The model's modules on the current default device, their weights yet without meaning."""
     dims = dims_of(config)
     position_specs = _per_layer("position", config.position, config.n_layer)
     distinct: list[Any] = []
@@ -101,7 +101,7 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
 
     def make(spec: Any, hidden: int, **context: Any) -> FeedForward:
         required = ("alpha", "form", "gate_norm")
-        return create("feedforward", spec, dims, hidden=hidden, required=required, **context)  # type: ignore[no-any-return]
+        return create("feedforward", spec, dims, hidden=hidden, required=required, **context)
 
     plain_width = max(1, round(config.expansion * config.n_embd))
     if config.hidden is not None:
@@ -110,20 +110,14 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
         return make(spec, config.n_embd, **context)
     if split_spec("feedforward", spec)[0] == "standard" or config.match == "width":
         return make(spec, plain_width, **context)
-    plain = make("standard", plain_width, activation="relu").cost(config.block_size)
-    by = _parameters if config.match == "params" else _flops
-    # a shared α may not be built into the trial blocks: their layers are thrown away, it is not
-    trial = {**context, "alpha": copy.deepcopy(alpha)}
-    width = solve_width(lambda h: by(make(spec, h, **trial).cost(config.block_size)), by(plain), config.multiple_of)
+
+    def measure(block: FeedForward) -> int:
+        cost = block.cost(config.block_size)
+        return cost.parameters if config.match == "params" else cost.flops
+
+    plain = make("standard", plain_width, activation="relu")
+    width = solve_width(lambda h: measure(make(spec, h, **context)), measure(plain), config.multiple_of)
     return make(spec, width, **context)
-
-
-def _parameters(cost: Cost) -> int:
-    return cost.parameters
-
-
-def _flops(cost: Cost) -> int:
-    return cost.flops
 
 
 def _fixed_activation(spec: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from gatewright.config.model import ModelConfig
-from gatewright.model.build import build
+from gatewright.model.build import assemble, build
 from gatewright.model.language_model import LanguageModel
-from gatewright.parts.part import Cost, linear_cost
+from gatewright.parts.part import Cost, Part, linear_cost
 
 CONVENTION = (
     "two FLOPs per multiply-add of a matrix product; attention over all T² pairs, causal or not; element-wise work, "
@@ -94,7 +94,7 @@ def cost(model: ModelConfig | LanguageModel, tokens: int | None = None) -> Model
     tokens = tokens or model.block_size
     vocabulary, width = model.embedding.num_embeddings, model.embedding.embedding_dim
     head = linear_cost(model.head, tokens) if model.head is not None else Cost(0, 2 * tokens * width * vocabulary)
-    norms = [r for b in model.blocks for r in (b.attention_residual, b.feedforward_residual)]
+    norms: list[Part] = [r for b in model.blocks for r in (b.attention_residual, b.feedforward_residual)]
     norms += [model.norm] if model.norm is not None else []
     components = {
         "embedding": Cost(vocabulary * width),
@@ -124,12 +124,16 @@ def training_memory(model: ModelConfig, batch_size: int, *, precision: str = "fl
         kept[storage._cdata] = storage
         return tensor
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        network = build(model, device="meta").to_empty(device="cpu").train()
+    model.validate()
+    with FakeTensorMode():
+        network = assemble(model).train()
         owned = {p.untyped_storage()._cdata for p in network.parameters()}
         ids = torch.zeros(batch_size, model.block_size, dtype=torch.long)
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), torch.autocast("cpu", low, enabled=low is not None):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+            torch.autocast("cpu", low, enabled=low is not None),
+        ):
             network(ids, targets=ids)
         activations = sum(storage.nbytes() for key, storage in kept.items() if key not in owned)
     weights = 4 * sum(p.numel() for p in network.parameters())

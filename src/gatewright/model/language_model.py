@@ -53,9 +53,9 @@ class LanguageModel(nn.Module):
         self.embedding = embedding
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.embedding_scale = embedding_scale
-        self.positions = nn.ModuleList(positions)
+        self.positions: Sequence[Position] = nn.ModuleList(positions)  # type: ignore[assignment]
         self.position_of_layer = list(position_of_layer)
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks: Sequence[Block] = nn.ModuleList(blocks)  # type: ignore[assignment]
         self.norm = norm
         self.head = head
         self.init = init
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
     ) -> Output:
         """Logits ``(B, T, V)`` for ``input_ids`` ``(B, T)``, and the loss where there is something to predict.
 
-        - ``labels`` ``(B, T)``: as in Hugging Face, the tokens themselves; position t is scored against ``labels[t + 1]``.
+        - ``labels`` ``(B, T)``: the tokens themselves, as in Hugging Face: position t is scored against token t + 1.
         - ``targets`` ``(B, T)``: what each position should predict, shifted already. Entries of −100 are not scored.
         - ``attention_mask`` ``(B, S)``: 0 for padding, over the cached tokens and these.
         - ``positions`` ``(B, T)``: places in the text; counted from the mask if left out.
@@ -108,13 +108,17 @@ class LanguageModel(nn.Module):
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
         if targets is None:
             return Output(logits)
-        entropy = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+        entropy = F.cross_entropy(
+            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction
+        )
         aux = self._aux_loss()
         return Output(logits, entropy if aux is None else entropy + aux, entropy, aux)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Token embeddings ``(B, T, D)``, without positions."""
-        return self.embedding(input_ids) * self.embedding_scale if self.embedding_scale != 1 else self.embedding(input_ids)
+        return (
+            self.embedding(input_ids) * self.embedding_scale if self.embedding_scale != 1 else self.embedding(input_ids)
+        )
 
     def alphas(self) -> dict[str, float]:
         """The present α of each layer that has one, averaged where a layer has many."""
@@ -157,4 +161,3 @@ class LanguageModel(nn.Module):
         losses = [block.feedforward.aux_loss for block in self.blocks]
         found = [loss for loss in losses if loss is not None]
         return torch.stack(found).sum() if found else None
-

@@ -11,14 +11,19 @@ from gatewright.errors import UserError
 
 
 def solve_width(cost_at: Callable[[int], int], target: int, multiple_of: int) -> int:
-    """The multiple of ``multiple_of`` whose cost comes nearest to ``target``; ``cost_at`` must grow with the width."""
-    low, high = 1, 2
-    while cost_at(high * multiple_of) < target:
-        low, high = high, 2 * high
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost_at(middle * multiple_of) <= target else (low, middle)
-    return min((low, high), key=lambda k: abs(cost_at(k * multiple_of) - target)) * multiple_of
+    """The multiple of ``multiple_of`` whose cost comes nearest to ``target``.
+
+    ``cost_at`` grows with the width, and nearly in proportion: a straight line through two widths lands next to the
+    answer, and walking finds it.
+    """
+    step = multiple_of
+    slope = max(1, (cost_at(2 * step) - cost_at(step)))
+    width = max(1, 1 + round((target - cost_at(step)) / slope)) * step
+    while width > step and abs(cost_at(width - step) - target) < abs(cost_at(width) - target):
+        width -= step
+    while abs(cost_at(width + step) - target) < abs(cost_at(width) - target):
+        width += step
+    return width
 
 
 def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params", "flops"]) -> ModelConfig:
@@ -36,5 +41,7 @@ def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params
     whole = cost(reference)
     target = whole.parameters if by == "params" else whole.flops_per_token
     if cost_at(config.multiple_of) > target:
-        raise UserError(f"cannot match {by}: even with a feed-forward width of {config.multiple_of} the model costs more")
+        raise UserError(
+            f"cannot match {by}: even with a feed-forward width of {config.multiple_of} the model costs more"
+        )
     return dataclasses.replace(config, hidden=solve_width(cost_at, target, config.multiple_of))

@@ -71,7 +71,7 @@ class Part(nn.Module):
     start alike); a part that holds parameters or buffers of its own puts them to their start in ``reset``.
     """
 
-    label: ClassVar[str] | str = ""
+    label: str = ""
     no_weight_decay: ClassVar[bool] = False
 
     def cost(self, tokens: int) -> Cost:
@@ -92,5 +92,3 @@ def residual_output(layer: nn.Linear) -> nn.Linear:
     """Mark a projection that writes to the residual stream: initialisers may scale it by depth."""
     layer.is_residual_output = True  # type: ignore[assignment]
     return layer
-
-

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gatewright.files import write_atomic
 from gatewright.study.checks import Remark, remarks
-from gatewright.study.gather import ArmResult, gather
+from gatewright.study.gather import ArmResult, TrialResult, gather
 from gatewright.study.plan import Study
 from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.statistics import Comparison, compare_paired, correct_family
@@ -37,13 +37,20 @@ class Analysis:
 
     @property
     def ranking(self) -> list[ArmResult]:
-        """Arms from best to worst mean; arms without a value last."""
+        """Arms from best to worst, those without a value last.
+
+        They are ordered by the paired difference from the baseline, so that an arm that lost a hard seed gains nothing
+        by it; by their means only where the baseline has no run to be paired with.
+        """
         sign = 1 if self.study.judged_by.lower_is_better else -1
-        scored = [arm for arm in self.arms.values() if arm.mean is not None]
-        return [
-            *sorted(scored, key=lambda arm: sign * (arm.mean or 0.0)),
-            *(arm for arm in self.arms.values() if arm.mean is None),
-        ]
+        difference = {c.arm: c.mean_difference for c in self.comparisons} | {self.study.baseline: 0.0}
+
+        def place(arm: ArmResult) -> tuple[bool, bool, float]:
+            unpaired = self.baseline.n > 0 and arm.name not in difference
+            score = difference.get(arm.name, 0.0) if self.baseline.n else arm.mean or 0.0
+            return arm.mean is None, unpaired, sign * score
+
+        return sorted(self.arms.values(), key=place)
 
     @property
     def baseline(self) -> ArmResult:
@@ -54,6 +61,11 @@ class Analysis:
     def complete(self) -> bool:
         """Whether every trial of the study has a value."""
         return all(arm.n == len(self.study.seeds) for arm in self.arms.values())
+
+    @property
+    def failed(self) -> list[TrialResult]:
+        """The trials that failed or diverged."""
+        return [t for arm in self.arms.values() for t in arm.trials if t.state in ("failed", "diverged")]
 
     def comparison(self, arm: str) -> Comparison | None:
         """The arm's comparison with the baseline, if there is one."""
@@ -153,7 +165,9 @@ class Analysis:
                 row |= {k: found[k] for k in ("mean_difference", "p_value", "p_adjusted", "effect_size", "verdict")}
             row["tokens_per_second"] = self.arms[entry["arm"]].tokens_per_second
             rows.append(row)
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        whole = [column for column in ("rank", "parameters", "flops_per_token", "n", "n_pairs") if column in frame]
+        return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def analyse(path: str | Path) -> Analysis:
@@ -183,6 +197,13 @@ def _compare(study: Study, arm: ArmResult, baseline: ArmResult, seeds: list[int]
     a, b = [arm.values[s] for s in seeds], [baseline.values[s] for s in seeds]
     margin = None if study.equivalence_margin is None else study.equivalence_margin * abs(sum(b) / len(b))
     return compare_paired(
-        a, b, arm=arm.name, baseline=baseline.name, metric=study.metric, lower_is_better=study.judged_by.lower_is_better,
-        margin=margin or None, parameters=arm.recorded("parameters"), baseline_parameters=baseline.recorded("parameters"),
-    )  # fmt: skip
+        a,
+        b,
+        arm=arm.name,
+        baseline=baseline.name,
+        metric=study.metric,
+        lower_is_better=study.judged_by.lower_is_better,
+        margin=margin or None,
+        parameters=arm.recorded("parameters"),
+        baseline_parameters=baseline.recorded("parameters"),
+    )

@@ -67,7 +67,7 @@ class ArmResult:
         return float(median(speeds)) if speeds else None
 
     def recorded(self, key: str) -> Any:
-        """A summary value that all runs of an arm share (``parameters``, ``architecture`` …); None before any has it."""
+        """A summary value that all runs of an arm share, such as ``parameters``; None before any run has it."""
         return next((t.summary[key] for t in self.trials if t.summary.get(key) is not None), None)
 
 
@@ -75,23 +75,27 @@ def gather(study: Study, folder: StudyFolder) -> dict[str, ArmResult]:
     """Every arm's results as they stand now, by name, in the study's order."""
     return {
         name: ArmResult(
-            name, arm.about, list(arm.overrides), [trial_result(Trial(name, seed), folder, study.judged_by) for seed in study.seeds]
+            name,
+            arm.about,
+            list(arm.overrides),
+            [trial_result(Trial(name, seed), folder, study.judged_by) for seed in study.seeds],
         )
         for name, arm in study.arms.items()
     }
 
 
 def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResult:
-    """What the trial's run directory holds."""
-    path = folder.run(trial)
+    """What the trial's run directory holds, and why its process ended, where that is all there is."""
+    path, error_file = folder.run(trial), folder.error_file(trial)
+    error = error_file.read_text(encoding="utf-8").strip() if error_file.is_file() else None
     if not (path / "config.yaml").is_file():
-        return TrialResult(trial, "waiting")
+        return TrialResult(trial, "failed" if error else "waiting", error=error)
     run = Run(path)
     summary = run.summary or {}
     if run.status != "finished":
-        state: State = "failed" if run.status == "failed" else "interrupted"
-        return TrialResult(trial, state, error=summary.get("error"), summary=summary, run=run)
+        state: State = "failed" if error or run.status == "failed" else "interrupted"
+        return TrialResult(trial, state, error=error or summary.get("error"), summary=summary, run=run)
     value = summary.get(metric.summary_key)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return TrialResult(trial, "diverged", error=f"{metric.label} is {value}", summary=summary, run=run)
+        return TrialResult(trial, "diverged", error=f"its {metric.label} is not a number", summary=summary, run=run)
     return TrialResult(trial, "finished", float(value), summary=summary, run=run)

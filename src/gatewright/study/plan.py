@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -56,7 +56,9 @@ class Study:
                 )
         folded = Counter(arm.casefold() for arm in self.arms)
         if clash := [arm for arm in self.arms if folded[arm.casefold()] > 1]:
-            raise UserError(f"arms {' and '.join(map(repr, clash))} share a folder where case does not count; rename one")
+            raise UserError(
+                f"arms {' and '.join(map(repr, clash))} share a folder where case does not count; rename one"
+            )
         if self.baseline not in self.arms:
             raise UserError(
                 f"baseline '{self.baseline}' is not an arm{did_you_mean(self.baseline, self.arms)} "
@@ -67,19 +69,24 @@ class Study:
         if not self.seeds:
             raise UserError("seeds: at least one is needed (three or more for a verdict worth having)")
         if repeated := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
-            raise UserError(f"seeds: {repeated[0]} is listed more than once; a repeated seed is the same run, not a new one")
+            raise UserError(
+                f"seeds: {repeated[0]} is listed more than once; a repeated seed is the same run, not a new one"
+            )
         if min(self.seeds) < 0:
             raise UserError(f"seeds: {min(self.seeds)} is negative")
         if self.equivalence_margin is not None and not 0 < self.equivalence_margin < 1:
             raise UserError(
-                f"equivalence_margin={self.equivalence_margin}: a share of the baseline's mean, between 0 and 1 (0.005 is 0.5 %)"
+                f"equivalence_margin={self.equivalence_margin}: expected a share of the baseline's mean, below 1 "
+                "(0.005 is 0.5 %)"
             )
         get_metric(self.metric)
-        for where, overrides in [("base", self.base), *((f"arms.{name}", arm.overrides) for name, arm in self.arms.items())]:
+        for where, overrides in [
+            ("base", self.base),
+            *((f"arms.{name}", arm.overrides) for name, arm in self.arms.items()),
+        ]:
             for override in overrides:
-                key = override.lstrip("+").partition("=")[0]
-                if key in OWNED_BY_STUDY:
-                    raise UserError(f"{where}: '{override}' is not a study's to override: {OWNED_BY_STUDY[key]}")
+                if (key := _key(override)) in OWNED_BY_STUDY:
+                    raise UserError(f"{where}: '{override}' cannot be an override here: {OWNED_BY_STUDY[key]}")
 
     @property
     def judged_by(self) -> Metric:
@@ -103,8 +110,12 @@ class Study:
         return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
 
 
-def load_study(path: str | Path) -> Study:
-    """Read a study file. Everything wrong with it is a `UserError` of one line that begins with the file's name."""
+def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
+    """Read a study file; ``overrides`` go behind its base and so hold for every arm.
+
+    Everything wrong with the file is a `UserError` of one line that begins with the file's name; so is an override of
+    a setting that an arm has of its own, because it could not hold for that arm.
+    """
     path = Path(path)
     try:
         # OmegaConf's reader, unlike yaml.safe_load, refuses a key given twice and reads 5e-3 as a number
@@ -114,7 +125,7 @@ def load_study(path: str | Path) -> Study:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     try:
-        return _study_from(values)
+        return _extend(_study_from(values), list(overrides))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -132,6 +143,18 @@ def _study_from(values: Any) -> Study:
         raise UserError(f"arms={arms!r}: expected a block of arms by name")
     arguments = {key: check_value(str(key), value, hints[key]) for key, value in values.items() if key != "arms"}
     return Study(arms={str(name): _arm_from(str(name), arm) for name, arm in arms.items()}, **arguments)
+
+
+def _extend(study: Study, overrides: list[str]) -> Study:
+    for override in overrides:
+        for name, arm in study.arms.items():
+            if clash := [own for own in arm.overrides if _key(own) == _key(override)]:
+                raise UserError(f"'{override}' cannot hold for every arm: arm '{name}' has {clash[0]}")
+    return replace(study, base=[*study.base, *overrides])
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
 
 
 def _arm_from(name: str, values: Any) -> Arm:

@@ -1,8 +1,9 @@
-"""The figures of a report. Each function draws one figure in a given layout, or returns None if there is nothing to draw."""
+"""The figures of a report: each function draws one in a given layout, or returns None if there is nothing to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +14,15 @@ from gatewright.study import series
 from gatewright.study.analyse import Analysis
 from gatewright.study.checks import FLOPS_TOLERANCE, PARAMETERS_TOLERANCE
 from gatewright.study.series import Curves
-from gatewright.study.style import GRID, INK, MUTED, PAPER, Layout, colours, label_ends, new_figure
-from gatewright.study.wording import difference_text
+from gatewright.study.statistics import Comparison
+from gatewright.study.style import GRID, MUTED, PAPER, Layout, colours, label_ends, new_figure, spread_labels
+from gatewright.study.wording import MINUS, VERDICT_LABELS, difference_text
 
 Plot = Callable[[Analysis, Layout], Figure | None]
 
-SETTLED = 0.15
+MOST_NAMED_SEEDS = 8
+
+SETTLED = 0.2
 """The first share of training, whose steep descent is left out of a curve's scale."""
 
 
@@ -26,47 +30,64 @@ def forest(analysis: Analysis, layout: Layout) -> Figure | None:
     """Differences from the baseline in percent with 95 % intervals, each seed's difference, and the margin."""
     if not analysis.comparisons:
         return None
-    rows = sorted(analysis.comparisons, key=lambda c: c.mean_difference, reverse=analysis.study.judged_by.lower_is_better)
+    rows = sorted(
+        analysis.comparisons, key=lambda c: c.mean_difference, reverse=analysis.study.judged_by.lower_is_better
+    )
     colour = _colours(analysis)
-    figure = new_figure(layout, 0.75 + 0.58 * len(rows))
+    figure = new_figure(layout, 1.15 + (0.62 if layout.stacked else 0.5) * len(rows))
     axes = figure.add_subplot()
     baseline = analysis.baseline
     for y, c in enumerate(rows):
         values = analysis.arms[c.arm].values
-        own = [values[s] - baseline.values[s] for s in values if s in baseline.values]
-        axes.scatter(
-            [c.percent(d) for d in own], [y - 0.2] * len(own), s=13, color=colour[c.arm], alpha=0.55, linewidths=0, zorder=3
-        )
+        own = [c.percent(values[s] - baseline.values[s]) for s in values if s in baseline.values]
+        axes.scatter(own, [y - 0.22] * len(own), s=13, color=colour[c.arm], alpha=0.6, linewidths=0, zorder=3)
         if c.ci95 is not None:
-            axes.plot([c.percent(v) for v in c.ci95], [y, y], color=colour[c.arm], lw=2.4, zorder=3)
-        axes.scatter([c.percent(c.mean_difference)], [y], s=46, color=colour[c.arm], edgecolor=PAPER, linewidth=1.2, zorder=4)
-        place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
-        verdict = "one seed" if c.verdict == "none" else c.verdict
-        if layout.stacked:
-            axes.annotate(c.arm, (0, y + 0.34), (0, 0), ha="left", color=colour[c.arm], fontweight="bold", **place)
-            axes.annotate(f"{difference_text(c)}  {verdict}", (1, y + 0.34), (0, 0), ha="right", fontsize=8.5, **place)
-        else:
-            axes.annotate(difference_text(c), (1, y), (104, 0), ha="right", **place)
-            axes.annotate(verdict, (1, y), (114, 0), ha="left", fontweight="bold", color=colour[c.arm], **place)
+            axes.plot([c.percent(v) for v in c.ci95], [y, y], color=colour[c.arm], lw=2.6, zorder=3)
+        axes.scatter(
+            [c.percent(c.mean_difference)], [y], s=50, color=colour[c.arm], edgecolor=PAPER, linewidth=1.3, zorder=4
+        )
+        _label_row(axes, c, y, layout, colour[c.arm])
     margin = analysis.study.equivalence_margin
     if margin is not None:
         axes.axvspan(-100 * margin, 100 * margin, color=GRID, alpha=0.55, lw=0, zorder=0)
     axes.axvline(0, color=MUTED, lw=1, zorder=1)
-    axes.set_ylim(-0.55, len(rows) - (0.35 if layout.stacked else 0.5))
-    axes.set_yticks(range(len(rows)), ["" if layout.stacked else c.arm for c in rows])
-    for tick, c in zip(axes.get_yticklabels(), rows, strict=True):
-        tick.set_color(colour[c.arm])
-        tick.set_fontweight("bold")
-    axes.grid(axis="y", visible=False)
+    axes.set_ylim(-0.6, len(rows) - (0.25 if layout.stacked else 0.45))
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "\u2212") if x else "0"))
-    axes.xaxis.set_major_locator(MaxNLocator(5 if layout.stacked else 8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g} %".replace("-", MINUS) if x else "0"))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if layout.stacked else 7, steps=[1, 2, 5, 10]))
+    axes.set_title(f"{analysis.study.judged_by.label.capitalize()} against {baseline.name}")
     sides = ("better", "worse") if analysis.study.judged_by.lower_is_better else ("worse", "better")
-    shaded = f"; shaded: ±{100 * margin:g} %" if margin is not None else ""
-    axes.set_xlabel(f"← {sides[0]}      difference from {baseline.name}, %{shaded}      {sides[1]} →")
-    if not layout.stacked:
-        figure.get_layout_engine().set(rect=(0, 0, 0.745, 1))  # type: ignore[union-attr]
+    below: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "top",
+        "color": MUTED,
+        "fontsize": 8.5,
+    }
+    axes.annotate(f"← {sides[0]}", (0, 0), (0, -19), ha="left", **below)
+    axes.annotate(f"{sides[1]} →", (1, 0), (0, -19), ha="right", **below)
+    if margin is not None:
+        axes.annotate(f"shaded: within ±{100 * margin:g} %", (0.5, 0), (0, -19), ha="center", **below)
     return figure
+
+
+def _label_row(axes: Axes, c: Comparison, y: int, layout: Layout, colour: str) -> None:
+    """A forest row's name, difference and verdict: beside the row, or above it where the page is narrow."""
+    verdict = VERDICT_LABELS[c.verdict]
+    place: dict[str, Any] = {
+        "xycoords": axes.get_yaxis_transform(),
+        "textcoords": "offset points",
+        "va": "center",
+        "annotation_clip": False,
+    }
+    if layout.stacked:
+        axes.annotate(c.arm, (0, y + 0.36), (0, 0), ha="left", color=colour, fontweight="bold", **place)
+        axes.annotate(f"{difference_text(c)}   {verdict}", (1, y + 0.36), (0, 0), ha="right", fontsize=8.5, **place)
+        return
+    axes.annotate(c.arm, (0, y), (-10, 0), ha="right", color=colour, fontweight="bold", **place)
+    axes.annotate(difference_text(c), (1, y), (100, 0), ha="right", **place)
+    axes.annotate(verdict, (1, y), (112, 0), ha="left", color=colour, fontweight="bold", **place)
 
 
 def learning(analysis: Analysis, layout: Layout) -> Figure | None:
@@ -88,7 +109,9 @@ def learning(analysis: Analysis, layout: Layout) -> Figure | None:
     _draw_curves(panels[0], curves, analysis, metric.label.capitalize())
     if paired:
         panels[1].axhline(0, color=MUTED, lw=1)
-        _draw_curves(panels[1], paired, analysis, f"Difference from {analysis.study.baseline}, %", zero=analysis.study.baseline)
+        _draw_curves(
+            panels[1], paired, analysis, f"Difference from {analysis.study.baseline}, %", zero=analysis.study.baseline
+        )
     return figure
 
 
@@ -111,14 +134,23 @@ def seeds(analysis: Analysis, layout: Layout) -> Figure | None:
     colour = _colours(analysis)
     figure = new_figure(layout, 2.9)
     axes = figure.add_subplot()
-    for seed in analysis.study.seeds:
+    ends = []
+    for seed in [seed for seed in analysis.study.seeds if any(seed in arm.values for arm in ranked)]:
         line = [(x, arm.values[seed]) for x, arm in enumerate(ranked) if seed in arm.values]
         axes.plot([x for x, _ in line], [y for _, y in line], color=MUTED, lw=0.8, alpha=0.6, zorder=1)
-        if line:
-            axes.annotate(f"seed {seed}", line[-1], (9, 0), textcoords="offset points", va="center", fontsize=7.5, color=MUTED)
+        ends.append((f"seed {seed}", line[-1][1], MUTED))
     for x, arm in enumerate(ranked):
-        axes.scatter([x] * arm.n, list(arm.values.values()), s=30, color=colour[arm.name], edgecolor=PAPER, linewidth=0.8, zorder=3)
-        axes.plot([x - 0.16, x + 0.16], [arm.mean, arm.mean], color=colour[arm.name], lw=2.2, zorder=2)
+        axes.scatter(
+            [x] * arm.n,
+            list(arm.values.values()),
+            s=30,
+            color=colour[arm.name],
+            edgecolor=PAPER,
+            linewidth=0.8,
+            zorder=3,
+        )
+        mean = arm.mean or 0.0
+        axes.plot([x - 0.16, x + 0.16], [mean, mean], color=colour[arm.name], lw=2.2, zorder=2)
     axes.set_xticks(range(len(ranked)), [arm.name for arm in ranked])
     if max(len(arm.name) for arm in ranked) * len(ranked) > (36 if layout.stacked else 80):
         axes.tick_params(axis="x", rotation=30)
@@ -130,6 +162,9 @@ def seeds(analysis: Analysis, layout: Layout) -> Figure | None:
     axes.set_xlim(-0.4, len(ranked) - 0.4)
     axes.grid(axis="x", visible=False)
     axes.set_title(f"{analysis.study.judged_by.label.capitalize()} of every run")
+    figure.draw_without_rendering()
+    if len(ends) <= MOST_NAMED_SEEDS:
+        label_ends(axes, ends, len(ranked) - 1)
     return figure
 
 
@@ -154,14 +189,21 @@ def alpha(analysis: Analysis, layout: Layout) -> Figure | None:
         _token_axis(axes)
         figure.draw_without_rendering()
         last = {layer: curve for layer, curve in drawn.items() if layer in (next(iter(drawn)), list(drawn)[-1])}
-        ends = [(f"layer {layer}" if layer.isdigit() else layer, curve.mean[-1], colour[name]) for layer, curve in last.items()]
+        ends = [
+            (f"layer {layer}" if layer.isdigit() else layer, curve.mean[-1], colour[name])
+            for layer, curve in last.items()
+        ]
         label_ends(axes, ends, max(curve.tokens[-1] for curve in last.values()))
     return figure
 
 
 def cost(analysis: Analysis, layout: Layout) -> Figure | None:
     """The metric against parameters and FLOPs per token, where arms differ in them by more than the tolerances."""
-    arms = [arm for arm in analysis.arms.values() if arm.n and arm.recorded("parameters") and arm.recorded("flops_per_token")]
+    arms = [
+        arm
+        for arm in analysis.arms.values()
+        if arm.n and arm.recorded("parameters") and arm.recorded("flops_per_token")
+    ]
     axes_of = [
         (key, label)
         for key, label, tolerance in (
@@ -178,12 +220,31 @@ def cost(analysis: Analysis, layout: Layout) -> Figure | None:
         for arm in arms:
             values = list(arm.values.values())
             axes.scatter([arm.recorded(key)] * arm.n, values, s=14, color=colour[arm.name], alpha=0.5, linewidths=0)
-            axes.scatter([arm.recorded(key)], [arm.mean], s=46, color=colour[arm.name], edgecolor=PAPER, linewidth=1.2, zorder=3)
-            axes.annotate(arm.name, (arm.recorded(key), arm.mean), (7, 5), textcoords="offset points", color=colour[arm.name], fontsize=8.5)
-        axes.margins(x=0.25)
+            axes.scatter(
+                [arm.recorded(key)],
+                [arm.mean or 0.0],
+                s=46,
+                color=colour[arm.name],
+                edgecolor=PAPER,
+                linewidth=1.2,
+                zorder=3,
+            )
+        axes.margins(x=0.4)
         axes.set_title(f"{analysis.study.judged_by.label.capitalize()} against {label}")
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.xaxis.set_major_locator(MaxNLocator(4))
+        figure.draw_without_rendering()
+        low, high = axes.get_xlim()
+        for side in (False, True):  # names of the cheaper half stand left of their point, of the dearer half right
+            half = sorted(
+                (a for a in arms if (a.recorded(key) > (low + high) / 2) == side), key=lambda a: a.mean or 0.0
+            )
+            for arm, place in zip(half, spread_labels(axes, [a.mean or 0.0 for a in half]), strict=True):
+                offset = 0.04 * (high - low) * (1 if side else -1)
+                axes.annotate(
+                    arm.name, (arm.recorded(key), arm.mean or 0.0), (arm.recorded(key) + offset, place), va="center",
+                    ha="left" if side else "right", color=colour[arm.name], fontsize=8.5, annotation_clip=False,
+                )  # fmt: skip
     return figure
 
 
@@ -233,7 +294,10 @@ FIGURES: dict[str, tuple[Plot, str]] = {
     "differences": (forest, "Differences from the baseline with 95 % intervals; small dots are single seeds."),
     "seeds": (seeds, "Every run, best arm first. Bars are means; lines join the runs of one seed."),
     "learning": (learning, "Over training: means over seeds, bands from the lowest to the highest seed."),
-    "training_loss": (training_loss, "Training loss, exponentially smoothed: means over seeds, bands from lowest to highest."),
+    "training_loss": (
+        training_loss,
+        "Training loss, exponentially smoothed: means over seeds, bands from lowest to highest.",
+    ),
     "alpha": (alpha, "α over training, mean over seeds, one line a layer, darker with depth."),
     "cost": (cost, "What the result costs. Small dots are single seeds."),
 }

@@ -38,12 +38,16 @@ class Curves:
 
 def evaluations(arm: ArmResult, key: str) -> Curves:
     """An evaluation quantity such as ``val_loss`` of the arm's usable runs."""
-    return _align({t.trial.seed: t.run.eval_records() for t in arm.trials if t.run is not None and t.value is not None}, key)
+    return _align(
+        {t.trial.seed: t.run.eval_records() for t in arm.trials if t.run is not None and t.value is not None}, key
+    )
 
 
 def training(arm: ArmResult, key: str = "loss", smooth_over: int = 20) -> Curves:
     """A training quantity, smoothed by an exponential average with a span of ``smooth_over`` records."""
-    curves = _align({t.trial.seed: t.run.train_records() for t in arm.trials if t.run is not None and t.value is not None}, key)
+    curves = _align(
+        {t.trial.seed: t.run.train_records() for t in arm.trials if t.run is not None and t.value is not None}, key
+    )
     if not curves:
         return curves
     smoothed = pd.DataFrame(curves.values.T).ewm(span=smooth_over).mean().to_numpy().T
@@ -54,7 +58,9 @@ def alphas(arm: ArmResult) -> dict[str, Curves]:
     """α by layer over training; empty for arms without α."""
     records = {t.trial.seed: t.run.train_records() for t in arm.trials if t.run is not None and t.value is not None}
     layers = dict.fromkeys(layer for rows in records.values() for row in rows for layer in (row.get("alpha") or {}))
-    flat = {seed: [{"tokens": row["tokens"], **(row.get("alpha") or {})} for row in rows] for seed, rows in records.items()}
+    flat = {
+        seed: [{"tokens": row["tokens"], **(row.get("alpha") or {})} for row in rows] for seed, rows in records.items()
+    }
     return {layer: _align(flat, layer) for layer in layers}
 
 
@@ -64,4 +70,6 @@ def _align(records: dict[int, list[dict]], key: str) -> Curves:
         for seed, rows in records.items()
     }
     frame = pd.DataFrame({seed: column for seed, column in columns.items() if len(column)}).dropna()
-    return Curves(frame.index.to_numpy(dtype=float), list(frame.columns), frame.to_numpy(dtype=float).T)
+    return Curves(
+        frame.index.to_numpy(dtype=float), [int(seed) for seed in frame.columns], frame.to_numpy(dtype=float).T
+    )

@@ -37,14 +37,16 @@ NO_SPREAD = 1e-12
 
 
 def paired_differences(a: ArrayLike, b: ArrayLike) -> Array:
-    """d = a − b, shape ``(n,)``, after checking that the two arms can be paired at all.
+    """The differences d = a − b, shape ``(n,)``, after checking that the two arms can be paired at all.
 
     Raises `UserError` for unequal lengths, empty or non-1-D input, and for NaN or infinite values: a diverged run is to
     be reported as diverged, not averaged.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.ndim != 1 or second.ndim != 1:
-        raise UserError(f"paired values must be one-dimensional, one value a seed; got shapes {first.shape} and {second.shape}")
+        raise UserError(
+            f"paired values must be one-dimensional, one value a seed; got shapes {first.shape} and {second.shape}"
+        )
     if len(first) != len(second):
         raise UserError(f"arms of {len(first)} and {len(second)} values cannot be paired; keep the seeds both have")
     if len(first) == 0:
@@ -64,14 +66,23 @@ def t_interval(d: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
 
 
 def bootstrap_interval(
-    d: ArrayLike, confidence: float = 0.95, method: Literal["BCa", "percentile"] = "BCa", resamples: int = 9_999, seed: int = 0
+    d: ArrayLike,
+    confidence: float = 0.95,
+    method: Literal["BCa", "percentile"] = "BCa",
+    resamples: int = 9_999,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Bootstrap interval of the mean difference (Efron 1987), d of shape ``(n,)``; see the module on small n."""
     d = np.asarray(d, dtype=np.float64)
     if np.ptp(d) == 0:  # every resample is the same; BCa would divide by zero
         return float(d[0]), float(d[0])
     result = stats.bootstrap(
-        (d,), np.mean, confidence_level=confidence, n_resamples=resamples, method=method, rng=np.random.default_rng(seed)
+        (d,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method=method,
+        rng=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
@@ -81,7 +92,9 @@ def paired_t_p(d: ArrayLike) -> Array:
     return np.asarray(stats.ttest_1samp(np.asarray(d, dtype=np.float64), 0.0, axis=-1).pvalue)
 
 
-def sign_flip_p(d: ArrayLike, alternative: Literal["two-sided", "less", "greater"] = "two-sided", seed: int = 0) -> float:
+def sign_flip_p(
+    d: ArrayLike, alternative: Literal["two-sided", "less", "greater"] = "two-sided", seed: int = 0
+) -> float:
     """Sign-flip permutation p of the mean of d, shape ``(n,)``: exact up to n = 13, else from 9,999 random flips.
 
     Under "the two arms are exchangeable within a seed" each difference could as well have had the other sign.
@@ -94,7 +107,7 @@ def sign_flip_p(d: ArrayLike, alternative: Literal["two-sided", "less", "greater
 
 
 def equivalence_p(d: ArrayLike, margin: float) -> Array:
-    """p of two one-sided t tests (TOST; Schuirmann 1987) that the mean difference lies within ±``margin``.
+    """The p of two one-sided t tests (TOST; Schuirmann 1987) that the mean difference lies within ±``margin``.
 
     The larger of the p-values against "≤ −margin" and "≥ +margin"; d of shape ``(..., n)``, margin in d's units.
     """
@@ -220,12 +233,12 @@ def compare_paired(
     parameters: int | None = None,
     baseline_parameters: int | None = None,
 ) -> Comparison:
-    """Compare an arm's values ``a`` with its baseline's ``b``, both of shape ``(n,)``, ``a[i]`` and ``b[i]`` of one seed.
+    """Compare an arm's values ``a`` with its baseline's ``b``, both ``(n,)``, where ``a[i]`` and ``b[i]`` share a seed.
 
-    ``margin``, in the metric's units, asks for the equivalence test; ``test`` names the p-value the verdict goes by. The
-    result stands for a family of one; `correct_family` corrects several. Differences that are the same in every seed
-    have no t statistic: they are judged by the sign-flip p, except that runs identical in every seed are equivalent
-    within any margin. Raises `UserError` for arrays that cannot be paired or a margin that is not positive.
+    ``margin``, in the metric's units, asks for the equivalence test; ``test`` names the p-value the verdict goes by.
+    The result stands for a family of one; `correct_family` corrects several. Differences that are the same in every
+    seed have no t statistic: they are judged by the sign-flip p, except that runs identical in every seed are
+    equivalent within any margin. Raises `UserError` for arrays that cannot be paired or a margin that is not positive.
     """
     if margin is not None and not margin > 0:
         raise UserError(f"the equivalence margin must be positive, not {margin}")
@@ -234,15 +247,17 @@ def compare_paired(
     common: dict[str, Any] = {
         "arm": arm, "baseline": baseline, "metric": metric, "n": n, "mean_difference": mean, "parameters": parameters,
         "baseline_parameters": baseline_parameters, "lower_is_better": lower_is_better, "alpha": alpha,
-        "baseline_mean": float(np.mean(b)), "margin": margin,
+        "baseline_mean": float(np.mean(np.asarray(b, dtype=np.float64))), "margin": margin,
     }  # fmt: skip
     if n == 1:
         note = "one seed: the difference may be the seed's"
-        return Comparison(**common, ci95=None, p_value=None, p_adjusted=None, effect_size=None, verdict="none", note=note)
+        return Comparison(
+            **common, ci95=None, p_value=None, p_adjusted=None, effect_size=None, verdict="none", note=note
+        )
 
     flip, note, effect = sign_flip_p(d), "", None
     p_equivalence: float | None = None
-    if has_spread(d, float(np.max(np.abs([a, b])))):
+    if has_spread(d, float(np.max(np.abs(np.asarray([a, b], dtype=np.float64))))):
         low, high = t_interval(d)
         interval = (float(low), float(high))
         bootstrap = bootstrap_interval(d)

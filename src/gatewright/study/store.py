@@ -1,10 +1,11 @@
 """A study's folder: where things lie in it, what was planned in it, and the guard that keeps the two together.
 
-    study.yaml               the study, as it was last run
-    plan.json                every arm's resolved design and how the study was first going to be judged
-    trials/<arm>/seed-N.yaml the configuration handed to the trial;  seed-N.log  what the trial printed
-    runs/<arm>/seed-N/       the trial's run directory
-    report.html, report.md, results.json, results.csv, figures/
+study.yaml               the study, as it was last run
+plan.json                every arm's resolved design and how the study was first going to be judged
+trials/<arm>/seed-N.yaml the configuration handed to the trial;  seed-N.log  what the trial printed;
+                         seed-N.error  why its process last ended before the run was finished
+runs/<arm>/seed-N/       the trial's run directory
+report.html, report.md, results.json, results.csv, figures/
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class StudyFolder:
         """Everything the trial printed, over all its attempts."""
         return self.path / "trials" / trial.arm / f"seed-{trial.seed}.log"
 
+    def error_file(self, trial: Trial) -> Path:
+        """Why the trial's process last ended before its run was finished; absent if it did not."""
+        return self.path / "trials" / trial.arm / f"seed-{trial.seed}.error"
+
     def study(self) -> Study:
         """The study this folder holds; `UserError` if it holds none."""
         if not self.study_file.is_file():
@@ -106,7 +111,9 @@ class StudyFolder:
             if arm not in designs:
                 changes.append(f"arm '{arm}' is gone")
                 continue
-            changes += [f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))]
+            changes += [
+                f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))
+            ]
         changes += [f"seed {seed} is gone" for seed in recorded["seeds"] if seed not in study.seeds]
         if changes:
             more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def colours(arms: Sequence[str], baseline: str) -> dict[str, str]:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Matplotlib's settings for every figure of a report."""
-    settings = {
+    settings: dict[str, Any] = {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9, "text.color": INK,
         "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.titlecolor": INK, "axes.titlesize": 9.5,
         "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlepad": 8, "axes.linewidth": 0.7,
@@ -62,7 +63,7 @@ def house_style() -> Iterator[None]:
         "xtick.major.size": 0, "ytick.major.size": 0, "lines.linewidth": 1.8, "lines.solid_capstyle": "round",
         "svg.fonttype": "none", "pdf.fonttype": 42, "axes.unicode_minus": True,
     }  # fmt: skip
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield
 
 
@@ -78,23 +79,31 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]], x: float) -> 
 
     Names that would overlap are moved apart and tied to their curve by a thin line. Call it when limits are final.
     """
-    low, high = axes.get_ylim()
-    height = axes.get_position().height * axes.figure.get_figheight() * 72
-    step = 11.5 / max(height, 1) * (high - low)
     ordered = sorted(ends, key=lambda end: end[1])
-    places = [min(max(y, low), high) for _, y, _ in ordered]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + step)
-    overshoot = max(0.0, sum(places[-1:]) - high)
-    for i in range(len(places) - 1, -1, -1):
-        limit = places[i + 1] - step if i + 1 < len(places) else high
-        places[i] = min(places[i], limit) if overshoot else places[i]
+    places = spread_labels(axes, [y for _, y, _ in ordered])
+    low, high = axes.get_ylim()
     for (name, y, colour), place in zip(ordered, places, strict=True):
         axes.annotate(
-            name, (x, min(max(y, low), high)), (1.035, place), xycoords="data", textcoords=axes.get_yaxis_transform(),
+            name, (x, min(max(y, low), high)), (1.045, place), xycoords="data", textcoords=axes.get_yaxis_transform(),
             color=colour, va="center", fontsize=8.5, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)},
         )  # fmt: skip
+
+
+def spread_labels(axes: Axes, heights: Sequence[float], points: float = 11.5) -> list[float]:
+    """Ascending y positions, each near its height, a line of ``points`` apart, inside the axes where they fit."""
+    low, high = axes.get_ylim()
+    step = points / max(axes.get_position().height * axes.figure.get_figheight() * 72, 1) * (high - low)  # type: ignore[union-attr]
+    places = [min(max(y, low), high) for y in heights]
+    for _ in range(50):  # neighbours that are too close push each other apart equally
+        for i in range(1, len(places)):
+            lack = step - (places[i] - places[i - 1])
+            if lack > 0:
+                places[i - 1] -= lack / 2
+                places[i] += lack / 2
+        shift = max(0.0, low - min(places, default=low)) - max(0.0, max(places, default=high) - high)
+        places = [place + shift for place in places]
+    return places
 
 
 def png(figure: Figure) -> bytes:
@@ -110,7 +119,9 @@ def pdf(figure: Figure) -> bytes:
 def svg(figure: Figure) -> str:
     """The figure as SVG that follows the reader's light or dark setting and uses the reader's fonts."""
     with mpl.rc_context({"svg.hashsalt": "gatewright", "figure.facecolor": "none"}):
-        text = _save(figure, "svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True).decode()
+        text = _save(
+            figure, "svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True
+        ).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = text.replace("'DejaVu Sans', sans-serif", WEB_FONTS).replace("'DejaVu Sans'", WEB_FONTS)

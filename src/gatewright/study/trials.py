@@ -35,14 +35,19 @@ class Plan:
 
     @property
     def trials(self) -> list[Trial]:
-        """Every trial, seed by seed, so that a study stopped half-way has whole pairs."""
-        return [Trial(arm, seed) for seed in self.study.seeds for arm in self.study.arms]
+        """Every trial, in the order in which they run."""
+        return trials_of(self.study)
 
     def config(self, trial: Trial, out: Path) -> Config:
         """The configuration of one trial, writing to ``out`` and continuing what is there."""
         config = self.configs[trial.arm]
         train = dataclasses.replace(config.train, seed=trial.seed)
         return dataclasses.replace(config, train=train, out=str(out), resume="auto")
+
+
+def trials_of(study: Study) -> list[Trial]:
+    """Every trial of a study, seed by seed, so that a study stopped half-way has whole pairs."""
+    return [Trial(arm, seed) for seed in study.seeds for arm in study.arms]
 
 
 def make_plan(study: Study) -> Plan:

@@ -37,6 +37,14 @@ def count(value: float | None) -> str:
     return number(value, 3)
 
 
+def duration(seconds: float) -> str:
+    """A time for reading: ``45 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def p_text(p: float | None) -> str:
     """``p = 0.012``, ``p < 0.001``; an em dash for None."""
     return "—" if p is None else f"p {_p_relation(p)}"
@@ -52,9 +60,9 @@ def p_number(p: float | None) -> str:
 
 
 def percent(value: float, *, sign: bool = True, like: float | None = None) -> str:
-    """A percentage with two significant digits (of ``like``, where the digits of an uncertainty decide): ``+2.2 %``."""
-    reference = abs(like if like else value)
-    decimals = 1 if not reference else min(4, max(0, 1 - math.floor(math.log10(reference))))
+    """A percentage, ``+2.26 %``, with the decimals that an uncertainty ``like`` (or the value itself) deserves."""
+    reference = abs(value if like is None else like)
+    decimals = 1 if reference >= 1 else 2 if reference >= 0.02 or reference == 0 else 3 if reference >= 0.002 else 4
     return f"{value:{'+' if sign else ''}.{decimals}f} %".replace("-", MINUS)
 
 
@@ -97,3 +105,49 @@ def sentence(c: Comparison, metric: Metric) -> str:
             "neither a difference nor equivalence is shown."
         )
     return f"{c.arm} against {c.baseline}: no verdict from one seed ({metric.label} {difference_text(c)})."
+
+
+def headline(comparisons: list[Comparison], baseline: str) -> str:
+    """The whole study in one line: ``No arm is better than gelu: 3 are worse, 2 open.``"""
+    named = {verdict: [c.arm for c in comparisons if c.verdict == verdict] for verdict in VERDICT_WORDS}
+    if not comparisons:
+        return "Nothing can be compared yet."
+    if len(named["none"]) == len(comparisons):
+        return "One seed allows no verdict."
+    rest = [
+        f"{len(named[verdict])} {words}"
+        for verdict, words in (
+            ("worse", "worse"),
+            ("equivalent", "equivalent"),
+            ("inconclusive", "open"),
+            ("none", "without a verdict"),
+        )
+        if named[verdict]
+    ]
+    better = named["better"]
+    if better:
+        first = f"{join(better)} {'is' if len(better) == 1 else 'are'} better than {baseline}"
+    elif len(comparisons) == 1:
+        return f"{comparisons[0].arm} is {VERDICT_WORDS[comparisons[0].verdict]} {baseline}."
+    else:
+        first = f"No arm is shown to be better than {baseline}"
+    return f"{first}{f': {join(rest)}' if rest else ''}."
+
+
+VERDICT_WORDS = {
+    "better": "better than", "worse": "worse than", "equivalent": "equivalent to",
+    "inconclusive": "neither shown to differ from nor to equal", "none": "not yet to be judged against",
+}  # fmt: skip
+
+VERDICT_LABELS = {
+    "better": "better",
+    "worse": "worse",
+    "equivalent": "equivalent",
+    "inconclusive": "open",
+    "none": "no verdict",
+}
+
+
+def join(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

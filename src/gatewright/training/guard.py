@@ -1,6 +1,8 @@
-"""Noticing a loss or gradient that is no longer a number, before it reaches the weights or a checkpoint."""
+"""Keeping a loss or gradient that is no longer a number away from the weights."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -8,14 +10,24 @@ from torch import Tensor
 from gatewright.training.optimizer import Optimizers
 
 
+class NonFiniteError(ArithmeticError):
+    """A step's loss or gradient norm is NaN or infinite."""
+
+    def __init__(self, step: int, loss: float, grad_norm: float) -> None:
+        self.step = step
+        """Updates done before the bad one."""
+        self.what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient norm became {grad_norm}"
+        super().__init__(f"{self.what} at step {step + 1}")
+
+
 class NonFiniteGuard:
     """Keeps a step with a non-finite loss or gradient norm from changing the weights.
 
     Reading a number from a CUDA device makes the program wait for it, so there the guard is *deferred*: the first bad
     step raises a flag on the device, which the fused optimizer kernel reads and which turns this and all later updates
-    into no-ops; the loop looks at the flag when it waits anyway (at records, evaluations and checkpoints). Elsewhere
-    the numbers are looked at in every step. Either way the weights are those from before the bad step. (A loss scaler
-    raises the same flag itself, for every step with bad gradients.)
+    into no-ops; the loop reads the losses when it waits anyway (at records, evaluations and checkpoints) and finds the
+    bad step then. Elsewhere the numbers are read in every step. Either way the weights stay those from before the bad
+    step. (A loss scaler raises the same flag itself, for every step with bad gradients.)
     """
 
     def __init__(self, optimizers: Optimizers, device: torch.device, deferred: bool | None = None) -> None:
@@ -25,19 +37,11 @@ class NonFiniteGuard:
             for optimizer in optimizers.optimizers:
                 optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
 
-    def watch(self, numbers: Tensor) -> None:
-        """Look at ``numbers`` of the step before its update; raise `NonFiniteError` at once unless deferred."""
-        bad = ~torch.isfinite(numbers).all()
+    def watch(self, step: int, loss: Tensor, grad_norm: Tensor | None) -> None:
+        """Look at the numbers of a step before its update (no norm: do not judge it). May raise `NonFiniteError`."""
+        numbers = [loss] if grad_norm is None else [loss, grad_norm.to(loss.dtype)]
+        bad = ~torch.isfinite(torch.stack(numbers)).all()
         if self.deferred:
             self._flag.copy_(torch.maximum(self._flag, bad.to(self._flag.dtype)))
         elif bad.item():
-            raise NonFiniteError
-
-    def check(self) -> None:
-        """Raise `NonFiniteError` if any step so far was bad. Waits for the device."""
-        if self.deferred and self._flag.item():
-            raise NonFiniteError
-
-
-class NonFiniteError(ArithmeticError):
-    """A loss or gradient norm is NaN or infinite; the loop turns it into a message with step and module."""
+            raise NonFiniteError(step, loss.item(), numbers[-1].item())

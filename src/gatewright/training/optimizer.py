@@ -67,7 +67,7 @@ def _owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.
             yield (f"{prefix}.{name}" if prefix else name), parameter, module, in_alpha
 
 
-def _hidden_matrices(model: nn.Module) -> set[nn.Parameter]:
+def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
     """Weights of linear layers between the embedding and the output head."""
     outside = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "head", None)

@@ -29,9 +29,9 @@ class SingleProcess:
         """The module whose forward pass is called; gradients end up on the parameters of ``model``."""
         return model
 
-    def rows(self, batch: Tensor) -> Tensor:
-        """This rank's rows of the global batch ``(B, T)``."""
-        return batch
+    def rows(self, batch_size: int) -> tuple[int, int]:
+        """First and last + 1 of this rank's rows of the global batch."""
+        return 0, batch_size
 
     def sum(self, number: int) -> int:
         """``number`` added up over all ranks."""

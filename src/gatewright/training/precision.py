@@ -32,7 +32,7 @@ class Precision:
 
 
 def resolve_precision(requested: str, device: torch.device) -> str:
-    """``auto`` becomes bf16 where the hardware computes in it natively, else float32; impossible choices are refused."""
+    """``auto`` becomes bf16 where the hardware computes in it natively, else float32; `UserError` for fp16 off CUDA."""
     if requested == "auto":
         return "bf16" if native_bf16(device) else "float32"
     if requested == "fp16" and device.type != "cuda":
@@ -41,7 +41,7 @@ def resolve_precision(requested: str, device: torch.device) -> str:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on units made for them: CUDA from sm80 on, CPUs with AVX512-BF16 or AMX."""
+    """Whether bfloat16 products run on units made for them: CUDA from sm80 on, CPUs with AVX512-BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.13 on; before that: not known

@@ -78,7 +78,7 @@ class CheckpointStore:
 
     def newest_sound(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint whose files are all there and unchanged, and what is wrong with newer ones."""
-        problems = []
+        problems: list[str] = []
         for path in reversed(self.paths()):
             problem = fault(path)
             if problem is None:

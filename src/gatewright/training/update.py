@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gatewright.config import TrainConfig
+from gatewright.data import IGNORED, BlockSampler
 from gatewright.errors import RunError
+from gatewright.model.language_model import LanguageModel
 from gatewright.training.guard import NonFiniteGuard
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import SingleProcess
 from gatewright.training.precision import Precision
 from gatewright.training.schedule import learning_rate_multiplier
-
-NO_TARGET = -100
-"""The label of a position that is not scored."""
-
-
-class Sampler(Protocol):
-    """Gives the global batch of a step as a pure function of (seed, step)."""
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """``input_ids`` and ``labels``, both ``(batch_size · grad_accumulation, T)``, labels already shifted."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +25,16 @@ class StepResult:
 
     loss: Tensor
     """Mean cross-entropy over the step's targets, before the update."""
-    aux_loss: Tensor
-    """Mean auxiliary loss (load balancing of experts) over the micro-batches; 0 where there is none."""
+    aux_loss: Tensor | None
+    """Mean auxiliary loss (load balancing of experts) over the micro-batches; None where there is none."""
     grad_norm: Tensor
     """Global gradient norm before clipping."""
     learning_rate: float
 
 
 class Updater:
-    """Does the steps. ``model`` is the plain module; ``forward`` may be its compiled or wrapped form.
+    """Does the steps. ``model`` is the plain module; ``forward`` may be its compiled or wrapped form. ``sampler`` gives
+    global batches of batch_size · grad_accumulation rows.
 
     The gradient of a step is that of (Σ token losses) / (number of targets in the step), however the step's rows are
     split into micro-batches and however the targets are spread over them; auxiliary losses are averaged over the
@@ -52,10 +44,10 @@ class Updater:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: LanguageModel,
         forward: nn.Module,
         optimizers: Optimizers,
-        sampler: Sampler,
+        sampler: BlockSampler,
         precision: Precision,
         parallel: SingleProcess,
         config: TrainConfig,
@@ -70,7 +62,10 @@ class Updater:
         self.guard = NonFiniteGuard(optimizers, precision.device)
 
     def step(self, step: int) -> StepResult:
-        """Update number ``step`` (0, 1, …). Gradients are kept until the next one, for whoever wants to look."""
+        """Update number ``step`` (0, 1, …). The (clipped) gradients stay until the next one, for whoever looks.
+
+        Raises `NonFiniteError` where the guard is not deferred.
+        """
         self.optimizers.zero_grad()
         multiplier = learning_rate_multiplier(self.config, step)
         self.optimizers.set_learning_rate(multiplier)
@@ -81,7 +76,7 @@ class Updater:
         parameters = self.optimizers.parameters
         norm = self.parallel.gradient_norm(parameters)
         # Under a loss scaler an infinite gradient is part of the search for the scale, and skips the update.
-        self.guard.watch(loss if scaler.is_enabled() else torch.stack((loss, norm.to(loss.dtype))))
+        self.guard.watch(step, loss, None if scaler.is_enabled() else norm)
         if self.config.grad_clip > 0:
             nn.utils.clip_grads_with_norm_(parameters, self.config.grad_clip, norm)
         for optimizer in self.optimizers.optimizers:
@@ -89,15 +84,15 @@ class Updater:
         scaler.update()
         return StepResult(loss, aux_loss, norm, self.config.learning_rate * multiplier)
 
-    def backward(self, step: int, forward: nn.Module) -> tuple[Tensor, Tensor]:
+    def backward(self, step: int, forward: nn.Module) -> tuple[Tensor, Tensor | None]:
         """Add the gradients of step ``step`` to the parameters; return its loss and auxiliary loss, detached."""
         device = self.precision.device
-        input_ids, labels = (self.parallel.rows(part) for part in self.sampler.batch(step))
+        input_ids, labels = self.sampler.rows(step, *self.parallel.rows(self.sampler.batch_size))  # (B, T) each
         targets = self.parallel.sum(count_targets(labels))
         if targets == 0:
-            raise RunError(f"the batch of step {step + 1} has no targets: every label is {NO_TARGET}")
+            raise RunError(f"the batch of step {step + 1} has no targets: every label is {IGNORED}")
         torch.manual_seed(derive_seed(self.config.seed, step, self.parallel.rank))
-        loss, aux_loss = torch.zeros((), device=device), torch.zeros((), device=device)
+        loss, aux_loss = torch.zeros((), device=device), None
         rows = self.config.batch_size
         for micro_ids, micro_labels in zip(input_ids.split(rows), labels.split(rows), strict=True):
             with self.precision.autocast():
@@ -106,7 +101,7 @@ class Updater:
             loss += share.detach()
             if output.aux_loss is not None:
                 aux = output.aux_loss / self.config.grad_accumulation
-                aux_loss += aux.detach()
+                aux_loss = aux.detach() if aux_loss is None else aux_loss + aux.detach()
                 share = share + aux
             self.precision.scaler.scale(share).backward()
         return loss, aux_loss
@@ -114,7 +109,7 @@ class Updater:
 
 def count_targets(labels: Tensor) -> int:
     """How many labels are scored. Counted where the batch is made, so that no device has to be waited for."""
-    return int((labels != NO_TARGET).sum())
+    return int((labels != IGNORED).sum())
 
 
 def derive_seed(seed: int, step: int, rank: int) -> int:

@@ -61,10 +61,10 @@ class HuggingFace(Corpus):
             if self.config.subset or self.config.streaming:
                 raise UserError(f"{self.path}: data.subset and data.streaming do not apply to a folder of save_to_disk")
             files = sorted(path for path in Path(self.path).rglob("*") if path.is_file())
-            facts = [(str(p.relative_to(self.path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-            return hashlib.sha256(repr(facts).encode()).hexdigest()
+            stats = [(str(p.relative_to(self.path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+            return hashlib.sha256(repr(stats).encode()).hexdigest()
         builder = self._builder
-        facts = [self.path, builder.config_id, str(builder.config.version), builder.hash]
+        facts: list[Any] = [self.path, builder.config_id, str(builder.config.version), builder.hash]
         if Path(self.path).is_dir():
             by_split = builder.config.data_files or {}
             facts += [(str(split), list(files), files.origin_metadata) for split, files in sorted(by_split.items())]
@@ -77,9 +77,9 @@ class HuggingFace(Corpus):
             loaded = self._ask(lambda: self._datasets.load_from_disk(self.path))
             return loaded if isinstance(loaded, Mapping) else {"train": loaded}
         if self.config.streaming:
-            return self._ask(lambda: self._builder.as_streaming_dataset())  # type: ignore[no-any-return]
+            return self._ask(lambda: self._builder.as_streaming_dataset())
         self._ask(lambda: self._builder.download_and_prepare())
-        return self._ask(lambda: self._builder.as_dataset())  # type: ignore[no-any-return]
+        return self._ask(lambda: self._builder.as_dataset())
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -56,8 +56,9 @@ def _file_digest(path: Path, memory: Path) -> str:
         before = path.stat()
         if before.st_size < REMEMBERED_FROM:
             return _sha256(path)
-        seen = {"path": str(path.resolve()), "size": before.st_size, "modified": before.st_mtime_ns}
-        note = memory / f"{hashlib.sha256(seen['path'].encode()).hexdigest()[:32]}.json"
+        place = str(path.resolve())
+        seen = {"path": place, "size": before.st_size, "modified": before.st_mtime_ns}
+        note = memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
         known = json.loads(note.read_text()) if note.exists() else {}
         if all(known.get(key) == value for key, value in seen.items()):
             return str(known["sha256"])

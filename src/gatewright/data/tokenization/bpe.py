@@ -9,6 +9,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from gatewright.data.text_batches import in_batches
 from gatewright.data.tokenization import byte_level
 from gatewright.data.tokenization.base import END_OF_TEXT, TokenIds
 from gatewright.data.tokenization.fast import FastTokenizer
@@ -16,8 +17,8 @@ from gatewright.data.tokenization.fast import FastTokenizer
 SMALLEST = 257
 """All bytes and the separator."""
 
-PIECE = 2**20
-"""Characters after which a long document is cut at the next harmless place, for encoding only."""
+PIECE = 2**18
+"""Characters after which a long document is cut at the next harmless place while it is learnt from or encoded."""
 
 
 class BPETokenizer(FastTokenizer):
@@ -39,12 +40,13 @@ class BPETokenizer(FastTokenizer):
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        backend.train_from_iterator(texts(), trainer)
+        backend.train_from_iterator((piece for text in texts() for piece in _pieces(text)), trainer)
         return cls(f"bpe-{size}", backend)
 
     def encode_batch(self, texts: Sequence[str]) -> list[TokenIds]:
         pieces = [_pieces(text) for text in texts]
-        encoded = iter(super().encode_batch([piece for group in pieces for piece in group]))
+        flat = (piece for group in pieces for piece in group)
+        encoded = iter([row for batch in in_batches(flat) for row in super(BPETokenizer, self).encode_batch(batch)])
         return [np.concatenate([next(encoded) for _ in group]) for group in pieces]
 
     @cached_property
@@ -55,18 +57,18 @@ class BPETokenizer(FastTokenizer):
 def _pieces(text: str) -> list[str]:
     """``text`` in parts of about `PIECE` characters that are encoded as the whole is: memory stays flat.
 
-    GPT-2's pre-tokenization never joins anything across a single newline between two visible characters. A text without
-    such a place stays whole.
+    The cut is before a newline with a visible character behind it: GPT-2's pre-tokenization joins such a newline to
+    nothing, not even to white space before it. A text without such a place stays whole.
     """
     pieces, start = [], 0
     while len(text) - start > PIECE:
         end = text.find("\n", start + PIECE)
-        while 0 <= end < len(text) - 1 and not (_visible(text[end - 1]) and _visible(text[end + 1])):
+        while 0 <= end < len(text) - 1 and not _visible(text[end + 1]):
             end = text.find("\n", end + 1)
         if not 0 <= end < len(text) - 1:
             break
-        pieces.append(text[start : end + 1])
-        start = end + 1
+        pieces.append(text[start:end])
+        start = end
     return [*pieces, text[start:]]
 
 

@@ -28,7 +28,10 @@ class CharTokenizer(FastTokenizer):
     @classmethod
     def train(cls, texts: Callable[[], Iterator[str]]) -> CharTokenizer:
         """The tokenizer of all characters in ``texts()``."""
-        return cls.of(set().union(*texts()))
+        alphabet: set[str] = set()
+        for text in texts():
+            alphabet.update(text)
+        return cls.of(alphabet)
 
     @classmethod
     def of(cls, alphabet: Iterable[str]) -> CharTokenizer:
@@ -43,8 +46,8 @@ class CharTokenizer(FastTokenizer):
     @cached_property
     def _ids_by_code_point(self) -> TokenIds:
         characters = {ord(token): i for token, i in self.backend.get_vocab().items() if len(token) == 1}
-        unknown = self.backend.token_to_id(UNKNOWN)
-        table = np.full(max(characters, default=0) + 2, unknown, dtype=np.uint32)  # the last is for all above
+        # The last entry stands for all code points above.
+        table = np.full(max(characters, default=0) + 2, self.id_of(UNKNOWN), dtype=np.uint32)
         table[list(characters)] = list(characters.values())
         return table
 
@@ -56,6 +59,6 @@ class CharTokenizer(FastTokenizer):
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
-        names = {END_OF_TEXT: b"", UNKNOWN: b"?"}
-        tokens = (self.backend.id_to_token(i) for i in range(self.vocab_size))
-        return tuple(names[token] if token in names else token.encode() for token in tokens)
+        named = {END_OF_TEXT: b"", UNKNOWN: b"?"}
+        by_id = {i: named.get(token, token.encode()) for token, i in self.backend.get_vocab().items()}
+        return tuple(by_id[i] for i in range(self.vocab_size))

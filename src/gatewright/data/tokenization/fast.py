@@ -32,7 +32,14 @@ class FastTokenizer(Tokenizer):
         # Saved files do not carry this setting, so it is made at every start.
         self.backend.encode_special_tokens = True
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
-        self.eot_id = int(backend.token_to_id(END_OF_TEXT))
+        self.eot_id = self.id_of(END_OF_TEXT)
+
+    def id_of(self, token: str) -> int:
+        """The id of a token of the vocabulary; `KeyError` if it has none."""
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
+            raise KeyError(token)
+        return int(token_id)
 
     def encode(self, text: str) -> list[int]:
         return list(self.backend.encode(text, add_special_tokens=False).ids)

@@ -16,6 +16,9 @@ from gatewright.data.tokenization import byte_level
 from gatewright.data.tokenization.base import TokenIds, Tokenizer
 from gatewright.errors import UserError, did_you_mean
 
+_NAME = "gatewright_name"
+"""The key of ``tokenizer_config.json`` that keeps the name a saved tokenizer was first opened under."""
+
 
 class PretrainedTokenizer(Tokenizer):
     """A tokenizer that ``transformers.AutoTokenizer`` opens.
@@ -54,7 +57,7 @@ class PretrainedTokenizer(Tokenizer):
                 f"data.tokenizer={name}: neither char, byte or bpe-N nor a tokenizer that transformers can open"
                 f"{hint} ({reason})"
             ) from error
-        return cls(name, tokenizer)
+        return cls(tokenizer.init_kwargs.get(_NAME, name), tokenizer)
 
     def encode(self, text: str) -> list[int]:
         return [int(i) for i in self.encode_batch([text])[0]]
@@ -72,6 +75,7 @@ class PretrainedTokenizer(Tokenizer):
         return str(self.inner.decode([int(i) for i in ids], **options))
 
     def save(self, folder: str | Path) -> None:
+        self.inner.init_kwargs[_NAME] = self.name  # transformers writes what it does not know beside the rest
         self.inner.save_pretrained(str(folder))
 
     def fingerprint(self) -> str:

@@ -47,4 +47,4 @@ def make_alpha(spec: Any, dims: Dims) -> Alpha:
     """Build an α from any way of writing it; an `Alpha` that exists already (shared between layers) is returned."""
     if isinstance(spec, Alpha):
         return spec
-    return create("alpha", parse_alpha(spec), dims)  # type: ignore[no-any-return]
+    return create("alpha", parse_alpha(spec), dims)

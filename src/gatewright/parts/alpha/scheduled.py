@@ -20,9 +20,9 @@ Shape = Literal["cosine", "linear", "hold", "step"]
 class ScheduledAlpha(Alpha):
     """Scheduled: from ``start`` to ``end`` along ``shape``, over ``steps`` optimizer steps (null: the whole run).
 
-    With p = step / steps held in [0, 1]: ``cosine`` follows ``end + (start − end)(1 + cos πp)/2``; ``linear`` a straight
-    line; ``hold`` a straight line until p = ``knee``, then ``end``; ``step`` jumps at p = ``knee``. Going down is
-    ``start`` > ``end``. The present value is part of the model's state, so a checkpoint keeps it.
+    With p = step / steps held in [0, 1]: ``cosine`` follows ``end + (start − end)(1 + cos πp)/2``; ``linear`` a
+    straight line; ``hold`` a straight line until p = ``knee``, then ``end``; ``step`` jumps at p = ``knee``. Going down
+    is ``start`` > ``end``. The present value is part of the model's state, so a checkpoint keeps it.
     """
 
     value: Tensor

@@ -71,7 +71,7 @@ class Attention(Part):
         y = self.attend(q, k, v, self._mask(span, places, q.dtype)).transpose(1, 2)  # (B, T, H, head_dim)
         if self.gate_proj is not None:
             y = y * torch.sigmoid(self.gate_proj(x)).unflatten(-1, (self.n_head, -1))
-        return self.o_proj(y.flatten(2))  # type: ignore[no-any-return]
+        return self.o_proj(y.flatten(2))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """The kernel: q ``(B, H, T, head_dim)``, k and v ``(B, kv_heads, S, head_dim)`` → ``(B, H, T, head_dim)``.

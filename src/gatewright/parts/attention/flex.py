@@ -26,7 +26,7 @@ class FlexAttention(Attention):
         if not q.is_cuda or dropout:
             return attend_plainly(q, k, v, mask, dropout)
         grouped = q.shape[1] != k.shape[1]
-        return _compiled()(q, k, v, score_mod=_score(mask), enable_gqa=grouped)  # type: ignore[no-any-return]
+        return _compiled()(q, k, v, score_mod=_score(mask), enable_gqa=grouped)
 
 
 @cache

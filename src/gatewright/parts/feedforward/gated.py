@@ -34,7 +34,7 @@ class GatedFeedForward(FeedForward):
         self.label = self.unit.gate.label
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.unit(x))  # type: ignore[no-any-return]
+        return self.down_proj(self.unit(x))
 
     def cost(self, tokens: int) -> Cost:
         return self.unit.cost(tokens) + linear_cost(self.down_proj, tokens)

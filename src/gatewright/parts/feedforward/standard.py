@@ -23,7 +23,7 @@ class StandardFeedForward(FeedForward):
         self.label = self.activation.label
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.activation(self.up_proj(x)))  # type: ignore[no-any-return]
+        return self.down_proj(self.activation(self.up_proj(x)))
 
     def cost(self, tokens: int) -> Cost:
         return linear_cost(self.up_proj, tokens) + self.activation.cost(tokens) + linear_cost(self.down_proj, tokens)

@@ -48,7 +48,12 @@ def _preserve(a: Tensor, b: Tensor, x: Tensor, alpha: Tensor, phi: Function, gat
     return phi(a) * ((1 - alpha) + alpha * gated(b, torch.sigmoid))
 
 
-_TWO_STREAMS = [Form("gate", _gate), Form("blend", _blend), Form("skip", _skip, square=True), Form("preserve", _preserve)]
+_TWO_STREAMS = [
+    Form("gate", _gate),
+    Form("blend", _blend),
+    Form("skip", _skip, square=True),
+    Form("preserve", _preserve),
+]
 _ONE_STREAM = [Form(f"self_{form.name}", form.combine, form.square, self_streams=True) for form in _TWO_STREAMS]
 FORMS = {form.name: form for form in (*_TWO_STREAMS, *_ONE_STREAM)}
 

@@ -10,6 +10,7 @@ from gatewright.errors import UserError
 from gatewright.parts.alpha.parse import make_alpha
 from gatewright.parts.gates.base import Gate
 from gatewright.parts.gates.forms import Function, find_form
+from gatewright.parts.norms.base import Norm
 from gatewright.parts.part import Dims
 from gatewright.registry import create, register
 
@@ -25,8 +26,8 @@ from gatewright.registry import create, register
 class PaGate(Gate):
     """paGating: joins value a and gate b under α in one of the forms of `gatewright.parts.gates.forms`.
 
-    The units differ only in their activation φ: σ (paGLU), ReLU (paReGLU), GELU (paGELU), Mish (paMishU), SiLU (paSiLU),
-    Swish with learnable β (paSwishU), tanh (paGTU: ``tanh(a) ⊙ [α σ(b) + 1 − α]``), any (paUnit).
+    The units differ only in their activation φ: σ (paGLU), ReLU (paReGLU), GELU (paGELU), Mish (paMishU), SiLU
+    (paSiLU), Swish with learnable β (paSwishU), tanh (paGTU: ``tanh(a) ⊙ [α σ(b) + 1 − α]``), any (paUnit).
 
     - ``form``: null for the unit's own, which is ``gate`` (paGTU: ``preserve``).
     - ``gate_norm``: GateNorm, a LayerNorm of the gate stream ``before`` or ``after`` its activation. After it, the gate
@@ -52,7 +53,7 @@ class PaGate(Gate):
         self.activation = create("activation", activation, dims)
         self.alpha = make_alpha(alpha, dims)
         self.gate_norm = gate_norm
-        self.norm = create("norm", "layernorm", dims) if gate_norm != "none" else None
+        self.norm: Norm | None = create("norm", "layernorm", dims) if gate_norm != "none" else None
         word = word if word != "paUnit" else f"paUnit:{self.activation.label}"
         details = [self.form.name] if self.form.name != own_form else []
         details += [f"GateNorm-{gate_norm}"] if self.norm is not None else []
@@ -63,6 +64,6 @@ class PaGate(Gate):
         return self.form.combine(value, gate, x, alpha, self.activation, self._gated)
 
     def _gated(self, gate: Tensor, function: Function) -> Tensor:
-        if self.gate_norm == "before":
-            return function(self.norm(gate))
-        return self.norm(function(gate)) if self.gate_norm == "after" else function(gate)
+        if self.norm is None:
+            return function(gate)
+        return function(self.norm(gate)) if self.gate_norm == "before" else self.norm(function(gate))

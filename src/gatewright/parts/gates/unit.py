@@ -27,7 +27,7 @@ class GatedUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The gated projection of ``x`` ``(..., in_features)``."""
         value = self.up_proj(x)
-        return self.gate(value, value if self.gate_proj is None else self.gate_proj(x), x)  # type: ignore[no-any-return]
+        return self.gate(value, value if self.gate_proj is None else self.gate_proj(x), x)
 
     def cost(self, tokens: int) -> Cost:
         """Parameters, and FLOPs of one forward pass over ``tokens`` rows."""

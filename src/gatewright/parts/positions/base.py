@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Places:
-    """What a position encoding hands to attention: a rotation of queries and keys, or a bias on the scores, or nothing."""
+    """What a position encoding hands to attention: a rotation of queries and keys, a bias on the scores, or nothing."""
 
     rotation: tuple[Tensor, Tensor] | None = None
     """cos and sin, each ``(B or 1, 1, T, R)`` for the first R ≤ head_dim channels."""

@@ -20,7 +20,7 @@ class Learned(Position):
         self.embedding = nn.Embedding(dims.block_size, dims.n_embd)
 
     def embed(self, span: Span) -> Tensor:
-        return self.embedding(span.positions)  # type: ignore[no-any-return]
+        return self.embedding(span.positions)
 
     def cost(self, tokens: int) -> Cost:
         return Cost(self.embedding.num_embeddings * self.embedding.embedding_dim)

@@ -29,4 +29,4 @@ class Residual(Part):
         raise NotImplementedError
 
     def cost(self, tokens: int) -> Cost:
-        return self.norm.cost(tokens)  # type: ignore[no-any-return]
+        return self.norm.cost(tokens)

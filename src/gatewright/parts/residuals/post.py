@@ -16,4 +16,4 @@ class PostNorm(Residual):
     final_norm = False
 
     def forward(self, x: Tensor, sublayer: Sublayer) -> Tensor:
-        return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(sublayer(x)))

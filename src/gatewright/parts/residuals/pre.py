@@ -10,7 +10,7 @@ from gatewright.registry import register
 
 @register("norm_position", "pre")
 class PreNorm(Residual):
-    """Pre-norm: ``x + f(norm(x))``, with one more norm after the last block (GPT-2; Xiong et al., 2020, arXiv:2002.04745)."""
+    """Pre-norm: ``x + f(norm(x))``, and a norm after the last block (GPT-2; Xiong et al., 2020, arXiv:2002.04745)."""
 
     label = "PreNorm"
 

@@ -1,0 +1,46 @@
+# Everything a newcomer needs: `make demo` for the main job, `make test` for the tests. Both install what they use.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.PHONY: help demo test lint format bench docs clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/core  ## a controlled study on real text; leaves runs/demo/report.html
+	$(BIN)/gatewright study run studies/demo.yaml --out runs/demo
+
+test: .venv/dev  ## all tests, on two cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+
+lint: .venv/dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in one interleaved run
+	$(BIN)/python benchmarks/train_step.py
+
+docs: .venv/core  ## write docs/parts.md and docs/configuration.md from the code
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove the virtual environment and caches; runs stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit("Gatewright needs Python 3.11 or newer; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/core: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) .
+	touch $@
+
+.venv/dev: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) '.[dev]'
+	touch $@ .venv/core

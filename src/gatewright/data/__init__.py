@@ -1,0 +1,38 @@
+"""Text to batches: corpora, tokenizers, prepared tokens, samplers.
+
+`prepare` turns a `DataConfig` into memory-mapped tokens, once; `BlockSampler` makes training batches of them that are a
+pure function of seed and step; `evaluation_batches` and `text_units` serve evaluation.
+"""
+
+from __future__ import annotations
+
+from gatewright.data.corpora import Corpus, Document, list_corpora, open_corpus, register_corpus
+from gatewright.data.corpus import TokenizedCorpus
+from gatewright.data.evaluation import IGNORED, evaluation_batches
+from gatewright.data.padding import PaddedBatch, pad_batch
+from gatewright.data.preparation import prepare
+from gatewright.data.sampler import BlockSampler
+from gatewright.data.token_array import TokenArray
+from gatewright.data.tokenization import CharTokenizer, Tokenizer, load_tokenizer
+from gatewright.data.units import Units, text_units
+
+__all__ = [
+    "IGNORED",
+    "BlockSampler",
+    "CharTokenizer",
+    "Corpus",
+    "Document",
+    "PaddedBatch",
+    "TokenArray",
+    "TokenizedCorpus",
+    "Tokenizer",
+    "Units",
+    "evaluation_batches",
+    "list_corpora",
+    "load_tokenizer",
+    "open_corpus",
+    "pad_batch",
+    "prepare",
+    "register_corpus",
+    "text_units",
+]

@@ -1,0 +1,166 @@
+"""Tables for the terminal: a study's plan, its trials as they run, and what came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from gatewright.config import Config
+from gatewright.model.cost import cost
+from gatewright.study.analyse import Analysis
+from gatewright.study.gather import State
+from gatewright.study.plan import Study
+from gatewright.study.process import trial_processes
+from gatewright.study.progress import TrialRow, trial_rows
+from gatewright.study.store import StudyFolder
+from gatewright.study.trials import make_plan, trials_of
+from gatewright.study.wording import (
+    VERDICT_LABELS,
+    count,
+    difference_text,
+    duration,
+    metric_value,
+    p_number,
+    percent,
+    sentence,
+)
+
+STATE_STYLES: dict[State, str] = {
+    "waiting": "dim", "running": "bold cyan", "finished": "green", "diverged": "bold red", "failed": "bold red",
+    "interrupted": "yellow",
+}  # fmt: skip
+VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
+
+
+def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -> Table:
+    """All trials with state, step, losses, speed and time left; beyond ``most`` rows only those that have news."""
+    tally = Counter(row.state for row in rows)
+    said = ", ".join(f"{tally[state]} {state}" for state in STATE_STYLES if tally[state])
+    left = study_seconds_left(rows)
+    eta = f" · about {duration(left)} left" if left is not None else ""
+    table = Table(
+        title=Text(f"{title}: {said}{eta}", style="bold"), title_justify="left", header_style="dim", expand=False
+    )
+    for column in ("arm", "seed", "state"):
+        table.add_column(column)
+    for column in ("step", "loss", "val loss", "tok/s", "ETA"):
+        table.add_column(column, justify="right")
+    shown = list(rows)
+    if most is not None and len(shown) > most:
+        shown = [row for row in rows if row.state in ("running", "failed", "diverged")][: max(most, 1)]
+    for row in shown:
+        progress = row.progress
+        running = row.state == "running"
+        table.add_row(
+            escape(row.trial.arm),
+            str(row.trial.seed),
+            Text(row.state, style=STATE_STYLES[row.state]),
+            f"{progress.step:,}/{row.max_steps:,} {progress.step / row.max_steps:4.0%}",
+            metric_value(progress.loss),
+            metric_value(progress.val_loss),
+            count(progress.tokens_per_second) if running else "",
+            duration(row.seconds_left) if running and row.seconds_left is not None else "",
+        )
+        if row.error and row.state != "finished":
+            table.add_row("", "", Text("└ why", style="dim"), Text(row.error, style="red", overflow="fold"))
+    if len(shown) < len(rows):
+        table.caption = f"and {len(rows) - len(shown)} more"
+    return table
+
+
+def study_seconds_left(rows: Sequence[TrialRow]) -> float | None:
+    """Time until all trials are done, if the running ones keep their speed and as many run as do now."""
+    running = [row for row in rows if row.state == "running" and row.progress.tokens_per_second]
+    if not running:
+        return None
+    rate = sum(row.progress.tokens_per_second or 0.0 for row in running)
+    open_rows = [row for row in rows if row.state in ("running", "waiting", "interrupted")]
+    tokens = sum(row.tokens_left for row in open_rows)
+    return max(tokens / rate, max(row.seconds_left or 0.0 for row in running))
+
+
+def status(path: str | Path) -> RenderableType:
+    """How far the trials of the study in folder ``path`` are, whether or not it is being run just now."""
+    folder = StudyFolder(path)
+    study = folder.study()
+    return trial_table(f"Study {study.name}", trial_rows(study, folder, set(trial_processes(folder, trials_of(study)))))
+
+
+def describe_plan(study: Study) -> RenderableType:
+    """What a study would run: arms with both costs, seeds, tokens and FLOPs in all. Checks every arm on the way."""
+    plan = make_plan(study)
+    costs = {arm: cost(config.model) for arm, config in plan.configs.items()}
+    reference = costs[study.baseline]
+    table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
+    for column in ("arm", "overrides"):
+        table.add_column(column, overflow="fold")
+    for column in ("parameters", "", "FLOPs/token", "", "tokens/run"):
+        table.add_column(column, justify="right")
+    total_tokens = total_flops = 0
+    for arm, config in plan.configs.items():
+        own, tokens = costs[arm], tokens_per_step(config) * config.train.max_steps
+        total_tokens += tokens * len(study.seeds)
+        total_flops += own.flops_per_token * tokens * len(study.seeds)
+        name = f"{arm} (baseline)" if arm == study.baseline else arm
+        table.add_row(
+            escape(name),
+            escape(" ".join(study.arms[arm].overrides)),
+            f"{own.parameters:,}",
+            _ratio(own.parameters, reference.parameters),
+            count(own.flops_per_token),
+            _ratio(own.flops_per_token, reference.flops_per_token),
+            count(tokens),
+        )
+    seeds = ", ".join(map(str, study.seeds))
+    lines = [
+        f"{len(plan.trials)} trials: {len(study.arms)} arms × {len(study.seeds)} seeds ({seeds})",
+        f"{count(total_tokens)} training tokens and {count(total_flops)}FLOP in all, evaluation not counted",
+        f"judged by {study.judged_by.label}, {study.judged_by.direction} is better, against {study.baseline}",
+    ]
+    if len(study.seeds) < 3:
+        lines.append("fewer than three seeds: at best a very large difference can be shown")
+    if any(config.data.vocabulary == "tokenizer" for config in plan.configs.values()):
+        lines.append(
+            "the tokenizer sets the vocabulary when the data are prepared; counts here are for the configured one"
+        )
+    return Group(table, *(Text(line) for line in lines))
+
+
+def verdict_table(analysis: Analysis) -> RenderableType:
+    """What came out, for the terminal: the ranking, and every verdict as a sentence."""
+    metric = analysis.study.judged_by
+    table = Table(title=Text(f"Study {analysis.study.name}", style="bold"), title_justify="left", header_style="dim")
+    table.add_column("arm")
+    for column in (metric.label, "n", f"against {analysis.study.baseline}", "Holm p", "parameters"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for arm in analysis.ranking:
+        c = analysis.comparison(arm.name)
+        parameters = arm.recorded("parameters")
+        unjudged = "baseline" if arm is analysis.baseline else "—"
+        table.add_row(
+            escape(arm.name),
+            metric_value(arm.mean),
+            str(arm.n),
+            difference_text(c) if c else "",
+            p_number(c.p_adjusted) if c else "",
+            "—" if parameters is None else f"{parameters:,}",
+            Text(VERDICT_LABELS[c.verdict], style=VERDICT_STYLES[c.verdict]) if c else Text(unjudged, style="dim"),
+        )
+    warnings = [Text(f"! {remark.text}", style="yellow") for remark in analysis.remarks if remark.level == "warning"]
+    return Group(table, *(Text(sentence(c, metric)) for c in analysis.comparisons), *warnings)
+
+
+def tokens_per_step(config: Config) -> int:
+    """Tokens of one optimizer step."""
+    return config.train.batch_size * config.train.grad_accumulation * config.model.block_size
+
+
+def _ratio(own: int, reference: int) -> str:
+    return "" if own == reference else percent(100 * (own / reference - 1))

@@ -1,0 +1,184 @@
+"""Running a study: trials in processes of their own, a live table, and a report at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from gatewright.config import DataConfig
+from gatewright.errors import RunError, UserError
+from gatewright.study.analyse import Analysis, analyse
+from gatewright.study.board import describe_plan, trial_table, verdict_table
+from gatewright.study.gather import trial_result
+from gatewright.study.plan import Study, load_study
+from gatewright.study.process import Command, TrialProcess, stop_orphans, train_command
+from gatewright.study.progress import trial_rows
+from gatewright.study.report import write_files
+from gatewright.study.store import StudyFolder
+from gatewright.study.trials import Plan, Trial, make_plan
+from gatewright.training.interrupt import Interrupt
+
+DEFAULT_WORKERS = 2
+POLL_SECONDS = 0.2
+
+
+class StudyInterruptedError(RunError):
+    """The study was asked to stop; what is done is kept, and running it again continues."""
+
+
+def run_study(
+    study: Study | str | Path,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    dry_run: bool = False,
+    *,
+    command: Command = train_command,
+    prepare: Callable[[DataConfig], Any] | None = None,
+    console: Console | None = None,
+) -> Analysis | None:
+    """Run every trial of a study (a `Study` or its file) that is not finished yet, and write the report into ``out``.
+
+    Trials run ``workers`` at a time (default: two, or as many as there are cores), each a process with its share of
+    the cores. Finished trials are skipped and interrupted ones continued; a trial that fails does not stop the others,
+    and is tried again by the next call. ``out`` defaults to ``runs/<name>``. With ``dry_run`` the plan is printed,
+    nothing is written, and None is returned. ``command`` makes a trial's command line and ``prepare`` its data.
+
+    Raises `UserError` before anything runs for a plan that cannot be run or does not go on with what ``out`` holds,
+    `StudyInterruptedError` after Ctrl-C or SIGTERM once the trials have saved, `RunError` if no trial could be
+    finished.
+    """
+    console = console or Console()
+    if not isinstance(study, Study):
+        study = load_study(study)
+    if workers is not None and workers < 1:
+        raise UserError(f"workers={workers}: at least one is needed")
+    if dry_run:
+        console.print(describe_plan(study))
+        return None
+    plan = make_plan(study)
+    folder = StudyFolder(out if out is not None else Path("runs") / study.name)
+    with folder.locked():
+        folder.adopt(plan)
+        todo = [
+            t for t in plan.trials if trial_result(t, folder, study.judged_by).state not in ("finished", "diverged")
+        ]
+        if stop_orphans(folder, plan.trials):
+            console.print("Trials of an earlier start were still running; they were stopped and are continued now.")
+        if todo:
+            _prepare_data(plan, todo, prepare)
+            TrialRunner(plan, folder, workers, command, console).run(todo)
+        analysis = analyse(folder.path)
+        report = write_files(analysis)
+    console.print(verdict_table(analysis))
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+    if not any(arm.n for arm in analysis.arms.values()):
+        reason = next((t.error for arm in analysis.arms.values() for t in arm.trials if t.error), "none finished")
+        raise RunError(f"no trial of study '{study.name}' could be finished: {reason} (logs: {folder.path / 'trials'})")
+    return analysis
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare_data(plan: Plan, trials: list[Trial], prepare: Callable[[DataConfig], Any] | None) -> None:
+    """Prepare each distinct corpus once, before the trials would all begin to do it."""
+    if prepare is None:
+        from gatewright.data import prepare as prepare_data
+
+        prepare = lambda config: prepare_data(config, progress=True)  # noqa: E731
+    done: list[DataConfig] = []
+    for trial in trials:
+        config = plan.configs[trial.arm].data
+        if config not in done:
+            prepare(config)
+            done.append(config)
+
+
+class TrialRunner:
+    """Keeps ``workers`` trials running until all have ended or someone asks to stop."""
+
+    def __init__(
+        self, plan: Plan, folder: StudyFolder, workers: int | None, command: Command, console: Console
+    ) -> None:
+        cores = available_cores()
+        self.plan, self.folder, self.command, self.console = plan, folder, command, console
+        self.workers = workers or min(DEFAULT_WORKERS, cores)
+        self.threads = max(1, cores // self.workers)
+        self.running: list[TrialProcess] = []
+        self.waiting: list[Trial] = []
+
+    def run(self, trials: list[Trial]) -> None:
+        """Run ``trials``; if asked to stop, let the running ones save, then raise `StudyInterruptedError`."""
+        self.waiting = list(trials)
+        with ExitStack() as stack:
+            stack.callback(self._kill_rest)
+            interrupt = stack.enter_context(Interrupt())
+            live = None
+            if self.console.is_terminal:
+                live = stack.enter_context(
+                    Live(console=self.console, get_renderable=self._table, refresh_per_second=2, transient=False)
+                )
+            while (self.running or self.waiting) and not interrupt.requested:
+                self._collect()
+                while self.waiting and len(self.running) < self.workers:
+                    self._start(self.waiting.pop(0))
+                time.sleep(POLL_SECONDS)
+            if interrupt.requested:
+                self._stop(interrupt.requested)
+            if live is not None:
+                live.refresh()
+
+    def _start(self, trial: Trial) -> None:
+        threads = self.plan.configs[trial.arm].train.threads
+        overrides = [f"train.threads={self.threads}"] if threads is None else []
+        self.running.append(TrialProcess(trial, self.folder, self.command, threads or self.threads, overrides))
+        self._say(f"{trial.name}: started")
+
+    def _collect(self, stopping: bool = False) -> None:
+        """Take note of trials that have ended."""
+        for process in [process for process in self.running if not process.running()]:
+            self.running.remove(process)
+            result = trial_result(process.trial, self.folder, self.plan.study.judged_by)
+            left = result.summary.get("status") == "interrupted"  # it saved and left, whoever asked it to
+            if result.state in ("finished", "diverged") or left or stopping:
+                value = "" if result.value is None else f", {self.plan.study.judged_by.label} {result.value:.4f}"
+                self._say(f"{process.trial.name}: {result.state}{value}")
+            else:
+                self._say(f"{process.trial.name}: failed: {process.note_failure()}")
+
+    def _stop(self, signal_name: str) -> None:
+        self.console.print(
+            f"{signal_name}: waiting for {len(self.running)} running trials to save (once more to stop at once)"
+        )
+        for process in self.running:
+            process.stop()
+        for process in self.running:
+            process.wait()
+        self._collect(stopping=True)
+        states = [trial_result(t, self.folder, self.plan.study.judged_by).state for t in self.plan.trials]
+        raise StudyInterruptedError(
+            f"stopped by {signal_name}: {states.count('finished')} of {len(states)} trials are finished and kept; "
+            f"the same command continues (gatewright study run {self.folder.study_file} --out {self.folder.path})"
+        )
+
+    def _kill_rest(self) -> None:
+        """Leave no process behind when something goes wrong here."""
+        for process in self.running:
+            process.kill()
+
+    def _say(self, line: str) -> None:
+        if not self.console.is_terminal:  # where there is no live table to show it
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Any:
+        rows = trial_rows(self.plan.study, self.folder, {process.trial for process in self.running})
+        return trial_table(f"Study {self.plan.study.name}", rows, most=max(4, self.console.height - 6))

@@ -1,0 +1,274 @@
+"""The training loop: steps, records, evaluations, checkpoints, and the ways a run can end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewright.config import Config, to_yaml
+from gatewright.data import Units
+from gatewright.errors import RunError
+from gatewright.evaluate.language_modeling import evaluate
+from gatewright.hardware.measure import Peak
+from gatewright.hardware.memory import memory
+from gatewright.model.cost import ModelCost
+from gatewright.run import CONFIG
+from gatewright.training.checkpoint import TrainerState, write_checkpoint
+from gatewright.training.diagnose import first_non_finite
+from gatewright.training.folder import write_summary
+from gatewright.training.guard import NonFiniteError
+from gatewright.training.interrupt import Interrupt
+from gatewright.training.stopwatch import Stopwatch
+from gatewright.training.store import CheckpointStore
+from gatewright.training.summary import mfu, summarise
+from gatewright.training.tracker import Tracker
+from gatewright.training.update import StepResult, Updater
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same through a run."""
+
+    config: Config
+    folder: Path
+    architecture: str
+    cost: ModelCost
+    peak: Peak
+    validation: Sequence[tuple[Tensor, Tensor]]
+    """The fixed batches every evaluation scores."""
+    units: Units
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions processed in one optimizer step: batch_size · grad_accumulation · block_size."""
+        return self.config.train.batch_size * self.config.train.grad_accumulation * self.config.model.block_size
+
+
+class Trainer:
+    """Takes a run from ``state`` to ``train.max_steps``.
+
+    "Step N" in records, file names and messages means that N updates are done. After each update, in this order: a
+    record if due, an evaluation if due, a checkpoint if due. A checkpoint of step N therefore holds everything about
+    the first N steps, and resuming from it repeats none of it.
+    """
+
+    def __init__(
+        self, setting: Setting, updater: Updater, state: TrainerState, store: CheckpointStore, tracker: Tracker
+    ) -> None:
+        self.setting = setting
+        self.config = setting.config.train
+        self.updater = updater
+        self.model = updater.model
+        self.state = state
+        self.store = store
+        self.tracker = tracker
+        self.device = updater.precision.device
+        self.watch = Stopwatch(self.device, state.timed_seconds, state.timed_tokens)
+        self._began = time.monotonic() - state.seconds
+        self._unread: list[Tensor] = []  # (loss, gradient norm) of each step since they were last looked at
+        self._first_step = True
+
+    def run(self, interrupt: Interrupt) -> str:
+        """Train until done or interrupted; returns the status, which is also in summary.json.
+
+        Raises `RunError` for a loss that is no longer a number, a full disk and exhausted memory; whatever is raised,
+        the summary says ``failed`` and why.
+        """
+        try:
+            self.write_summary("running")
+            self.model.train()
+            self.model.set_step(self.state.step, self.config.max_steps)
+            self.watch.start()
+            while self.state.step < self.config.max_steps and not interrupt.requested:
+                self.advance()
+            self.watch.pause()
+            status = "finished" if self.state.step >= self.config.max_steps else "interrupted"
+            if status == "interrupted":
+                self.leave(str(interrupt.requested))
+            self.write_summary(status)
+            return status
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def advance(self) -> None:
+        """One update and whatever is due after it."""
+        try:
+            result = self.updater.step(self.state.step)
+        except NonFiniteError as error:
+            raise self.explained(error) from None
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise RunError(
+                f"out of memory on {self.device} at step {self.state.step + 1}; lower train.batch_size and raise "
+                "train.grad_accumulation by the same factor for the same batch"
+            ) from error
+        self._unread.append(torch.stack((result.loss, result.grad_norm.to(result.loss.dtype))))
+        self.state.step += 1
+        self.model.set_step(self.state.step, self.config.max_steps)
+        self.watch.add(self.setting.tokens_per_step)
+        step, last = self.state.step, self.state.step == self.config.max_steps
+        if self._first_step and not last:
+            self.watch.discard()  # it paid for compilation and cold caches
+        self._first_step = False
+        self.tracker.advance(step)
+        if step % self.config.log_every == 0 or last:
+            self.record(result)
+        if step % self.config.eval_every == 0 or last:
+            self.evaluate()
+        if self.config.checkpoint_at_end if last else step % self.config.save_every == 0:
+            self.save()
+
+    def read_losses(self) -> None:
+        """Fetch the losses of the steps since the last look; raise if one is not finite. Waits for the device."""
+        if not self._unread:
+            return
+        numbers = torch.stack(self._unread).tolist()
+        first = self.state.step - len(self._unread)
+        self._unread.clear()
+        scaled = self.updater.precision.scaler.is_enabled()
+        for step, (loss, norm) in enumerate(numbers, start=first):
+            if not (math.isfinite(loss) and (scaled or math.isfinite(norm))):
+                raise self.explained(NonFiniteError(step, loss, norm))
+            self.state.losses.append(loss)
+
+    def explained(self, error: NonFiniteError) -> RunError:
+        """The error for a step whose loss or gradient is not finite, with the module in which that begins."""
+        self.watch.pause()
+        self.model.set_step(error.step, self.config.max_steps)
+        where = first_non_finite(self.model, lambda: self.updater.backward(error.step, self.model)[0])
+        return RunError(f"{error}; {where}")
+
+    def record(self, result: StepResult) -> None:
+        """Append a training record: the mean loss since the last one, and the state of things at this step."""
+        self.read_losses()
+        rate = self.watch.tokens_per_second()
+        used = memory(self.device)
+        self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, used.peak)
+        self.state.final_train_loss = fmean(self.state.losses)
+        self.state.losses.clear()
+        flops = self.setting.cost.flops_per_token
+        record: dict[str, Any] = {
+            "kind": "train",
+            "step": self.state.step,
+            "tokens": self.tokens,
+            "loss": self.state.final_train_loss,
+            "lr": result.learning_rate,
+            "grad_norm": result.grad_norm.item(),
+            **self.gradient_moments(),
+            "alpha": self.model.alphas(),
+            "tokens_per_second": rate,
+            "flops_per_second": rate and rate * flops,
+            "mfu": mfu(flops, rate, self.setting.peak.flops),
+            "memory_bytes": used.used,
+            "peak_memory_bytes": used.peak,
+            "reserved_memory_bytes": used.reserved,
+            "time": time.time(),
+        }
+        if result.aux_loss is not None:
+            record["aux_loss"] = result.aux_loss.item()
+        if reports := self.model.reports():
+            record["reports"] = reports
+        self.tracker.append(record)
+
+    def gradient_moments(self) -> dict[str, float]:
+        """Mean and standard deviation over all entries of the (clipped) gradients."""
+        gradients = [p.grad.detach().float() for p in self.updater.optimizers.parameters if p.grad is not None]
+        count = sum(g.numel() for g in gradients)
+        mean = torch.stack([g.sum() for g in gradients]).sum().item() / count
+        square = torch.stack(torch._foreach_norm(gradients)).square().sum().item() / count
+        return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, square - mean * mean))}
+
+    def evaluate(self) -> None:
+        """Score the fixed validation batches and append an evaluation record."""
+        self.read_losses()
+        self.watch.pause()
+        outcome = evaluate(
+            self.model,
+            self.setting.validation,
+            units=self.setting.units,
+            autocast=self.updater.precision.autocast,
+        )
+        step, loss = self.state.step, outcome.val_loss
+        if not math.isfinite(loss):
+            raise RunError(f"the validation loss became {loss} at step {step}")
+        self.state.val = {"step": step, **outcome.numbers()}
+        if self.state.best_val_loss is None or loss < self.state.best_val_loss:
+            self.state.best_val_loss, self.state.best_val_step = loss, step
+        self.tracker.append({"kind": "eval", "step": step, "tokens": self.tokens, **outcome.numbers()})
+        self.watch.start()
+
+    def save(self) -> None:
+        """Write a checkpoint of this step."""
+        self.read_losses()
+        self.watch.pause()
+        self.update_clocks()
+        self.state.scaler = self.updater.precision.scaler.state_dict()
+        val_loss = self.state.val.get("val_loss") if self.state.val.get("step") == self.state.step else None
+        config_yaml = to_yaml(self.setting.config)
+        self.store.save(
+            self.state.step,
+            lambda folder: write_checkpoint(folder, self.model, self.updater.optimizers, self.state, config_yaml),
+            val_loss,
+        )
+        self.watch.start()
+
+    def leave(self, signal: str) -> None:
+        """Save and say how to go on."""
+        if self.state.step and self.state.step % self.config.save_every:
+            self.save()
+            self.watch.pause()
+        folder = self.setting.folder
+        self.tracker.note(
+            f"{signal}: stopped after step {self.state.step}, saved. "
+            f"Continue with: gatewright train --config {folder / CONFIG} resume=auto"
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Record how the run ended, keeping the original error if even that cannot be written."""
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        message = " ".join(str(error).split()) or type(error).__name__
+        try:
+            self.write_summary(status, message)
+        except Exception as second:
+            error.add_note(f"and then summary.json could not be written: {second}")
+
+    def write_summary(self, status: str, error: str | None = None) -> None:
+        """Write summary.json."""
+        self.update_clocks()
+        summary = summarise(
+            self.setting.config,
+            self.setting.architecture,
+            self.setting.cost,
+            self.state,
+            status=status,
+            tokens_per_step=self.setting.tokens_per_step,
+            peak_flops=self.setting.peak.flops,
+            alpha=self.model.alphas(),
+            error=error,
+        )
+        write_summary(self.setting.folder, summary)
+
+    def update_clocks(self) -> None:
+        """Bring the clocks in ``state`` up to date."""
+        self.state.seconds = time.monotonic() - self._began
+        self.state.timed_seconds, self.state.timed_tokens = self.watch.seconds, self.watch.tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.state.step * self.setting.tokens_per_step
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has an error of its own for accelerators; on the CPU only the message tells."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)

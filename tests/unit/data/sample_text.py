@@ -1,0 +1,13 @@
+"""Synthetic documents for the tests of `gatewright.data`."""
+
+from __future__ import annotations
+
+import random
+
+WORDS = "the gate lets half of what we said pass – naïve, 漢字 and 🙂 alike; it's 1790 again".split()
+
+
+def make_document(seed: int, words: int = 120) -> str:
+    """Text that is different for every seed: words, double spaces, newlines, characters of one to four bytes."""
+    rng = random.Random(seed)
+    return "".join(rng.choice(WORDS) + rng.choice([" ", " ", " ", "  ", "\n", "\n\n"]) for _ in range(words))
