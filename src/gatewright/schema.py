@@ -19,7 +19,7 @@ def check_keys(where: str, keys: Iterable[str], known: Collection[str]) -> None:
         if key not in known:
             full = f"{where}.{key}" if where else key
             near = did_you_mean(full, [f"{where}.{k}" if where else k for k in known])
-            raise UserError(f"unknown key '{full}'{near or f' (known: {", ".join(sorted(known)) or "none"})'}")
+            raise UserError(f"unknown key '{full}'{near or '; known are ' + (', '.join(sorted(known)) or 'none')}")
 
 
 def check_value(key: str, value: Any, annotation: Any) -> Any:
