@@ -14,7 +14,22 @@ from rich.console import Console
 
 from gatewright.config import Config, DataConfig, ModelConfig, TrainConfig
 
-WORDS = "the gate opens a little when the signal asks and closes again if nobody listens to it".split()
+WORDS = [
+    "the",
+    "gate",
+    "opens",
+    "a",
+    "little",
+    "when",
+    "signal",
+    "asks",
+    "and",
+    "closes",
+    "again",
+    "if",
+    "nobody",
+    "listens",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""One micro-batch of eight rows and eight micro-batches of one row are the same step, also with unequal target counts."""
+"""One micro-batch of eight rows and eight of one row are the same step, also with unequal target counts."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,7 @@ def test_resuming_as_another_run_names_the_key(
 ) -> None:
     run = gatewright.train(tiny(), console=console)
     before = (run.path / "metrics.jsonl").read_text()
-    with pytest.raises(UserError, match=key):
+    with pytest.raises(UserError, match=re.escape(key)):
         gatewright.train(tiny(resume="auto", **change), console=console)
     assert (run.path / "metrics.jsonl").read_text() == before
     assert Run(run.path).status == "finished"

@@ -98,10 +98,10 @@ def describe_plan(study: Study) -> RenderableType:
     costs = {arm: cost(config.model) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]
     table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
-    for column in ("arm", "overrides"):
-        table.add_column(column, overflow="fold")
+    table.add_column("arm", overflow="fold", min_width=12)
+    table.add_column("overrides")
     for column in ("parameters", "", "FLOPs/token", "", "tokens/run"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     total_tokens = total_flops = 0
     for arm, config in plan.configs.items():
         own, tokens = costs[arm], tokens_per_step(config) * config.train.max_steps
@@ -110,7 +110,7 @@ def describe_plan(study: Study) -> RenderableType:
         name = f"{arm} (baseline)" if arm == study.baseline else arm
         table.add_row(
             escape(name),
-            escape(" ".join(study.arms[arm].overrides)),
+            escape(" ".join(study.arms[arm].overrides) or "—"),
             f"{own.parameters:,}",
             _ratio(own.parameters, reference.parameters),
             count(own.flops_per_token),
@@ -138,7 +138,7 @@ def verdict_table(analysis: Analysis) -> RenderableType:
     table = Table(title=Text(f"Study {analysis.study.name}", style="bold"), title_justify="left", header_style="dim")
     table.add_column("arm")
     for column in (metric.label, "n", f"against {analysis.study.baseline}", "Holm p", "parameters"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=column != metric.label)
     table.add_column("verdict")
     for arm in analysis.ranking:
         c = analysis.comparison(arm.name)
@@ -160,6 +160,10 @@ def verdict_table(analysis: Analysis) -> RenderableType:
 def tokens_per_step(config: Config) -> int:
     """Tokens of one optimizer step."""
     return config.train.batch_size * config.train.grad_accumulation * config.model.block_size
+
+
+def _vocabulary_open(config: Config) -> bool:
+    return config.data.vocabulary == "tokenizer" and config.data.tokenizer != f"bpe-{config.model.vocab_size}"
 
 
 def _ratio(own: int, reference: int) -> str:

@@ -17,7 +17,7 @@ MakeMoE = Callable[..., MoE]
 
 @pytest.fixture
 def make_moe() -> MakeMoE:
-    """``make_moe(expert=…, top_k=…, …)``: D = 12, experts of width 20 (12 for a square form), 4 of them unless told."""
+    """``make_moe(expert=…, top_k=…, …)``: D = 12, experts of width 20, 4 of them unless told."""
     torch.set_num_threads(1)
 
     def make(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,14 +13,25 @@ from gatewright.config.model import ModelConfig
 from gatewright.model import LanguageModel, architecture_name, build, cost
 
 
-def config(
-    expert: Any = "swiglu", *, alpha: Any = None, hidden: int | None = 16, match: Any = "params", **knobs: Any
-) -> ModelConfig:
+def config(expert: Any = "swiglu", *, alpha: Any = None, hidden: int | None = 16, **knobs: Any) -> ModelConfig:
     return ModelConfig(
-        n_layer=2, n_head=2, n_embd=32, block_size=24, vocab_size=40, activation=None, bias=False, norm="rmsnorm", position="rope",
-        init="fan_in", embedding_scale="sqrt_dim", hidden=hidden, match=match, multiple_of=4, alpha=alpha,
+        n_layer=2,
+        n_head=2,
+        n_embd=32,
+        block_size=24,
+        vocab_size=40,
+        norm="rmsnorm",
+        activation=None,
+        position="rope",
+        attention="manual",
         feedforward={"name": "moe", "n_experts": 4, "expert": expert, **knobs},
-    )  # fmt: skip
+        bias=False,
+        hidden=hidden,
+        multiple_of=4,
+        alpha=alpha,
+        init="fan_in",
+        embedding_scale="sqrt_dim",
+    )
 
 
 def sequences(rows: int, tokens: int = 24, seed: int = 0) -> torch.Tensor:
@@ -128,14 +139,14 @@ def test_cost_of_the_model(capacity_factor: float | None) -> None:
 
 
 @pytest.mark.parametrize("match", ["params", "flops"])
-def test_matched_to_the_plain_block(match: str) -> None:
-    plain = dataclasses.replace(config(), feedforward="standard", activation="gelu")
+def test_matched_to_the_plain_block(match: Literal["params", "flops"]) -> None:
+    plain = dataclasses.replace(config(hidden=None), feedforward="standard")
 
     def size(settings: ModelConfig) -> int:
         total = cost(settings).components["feedforward"]
         return total.parameters if match == "params" else total.flops
 
-    chosen = config(hidden=None, match=match)
+    chosen = dataclasses.replace(config(hidden=None), match=match)
     width = build(chosen, device="meta").blocks[0].feedforward.experts[0].down_proj.in_features
     step = size(dataclasses.replace(chosen, hidden=width + 4)) - size(chosen)
     assert abs(size(chosen) - size(plain)) <= step / 2
@@ -145,12 +156,10 @@ def test_name_and_names() -> None:
     model = build(config())
     assert architecture_name(model) == "2L-2H-32D-RoPE-RMS-MoE4x2-SwiGLU-PreNorm"
     names = [name for name in model.state_dict() if name.startswith("blocks.1.feedforward.")]
+    layers = ("unit.up_proj", "unit.gate_proj", "down_proj")
     assert names[:4] == [
         "blocks.1.feedforward.router.projection.weight",
-        *(
-            f"blocks.1.feedforward.experts.0.{layer}.weight"
-            for layer in ("unit.up_proj", "unit.gate_proj", "down_proj")
-        ),
+        *(f"blocks.1.feedforward.experts.0.{layer}.weight" for layer in layers),
     ]
 
 
