@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -29,7 +30,9 @@ console = Console()
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="presets (model=llama, data=sotu) and overrides (train.max_steps=200)", metavar="[KEY=VALUE]..."),
+    typer.Argument(
+        help="presets (model=llama, data=sotu) and overrides (train.max_steps=200)", metavar="[KEY=VALUE]..."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="start from this file, such as the config.yaml of a run")
@@ -62,16 +65,19 @@ def train(overrides: Overrides = None, config: ConfigFile = None) -> None:
 def evaluate(
     run: RunFolder,
     checkpoint: Which = "best",
-    tokens: Annotated[int | None, typer.Option(help="validation tokens to score; all that the run used if left out")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="validation tokens to score; as in training if left out")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained run on its validation text: loss, perplexity per token, word and byte, token accuracy.
 
     [bold]gatewright eval runs/x --checkpoint last --tokens 200000[/bold]
     """
-    from gatewright.evaluate import evaluate_run
+    from gatewright.evaluate.run import evaluate_run
+    from gatewright.run import Run
 
-    _print_mapping(evaluate_run(run, which=checkpoint, max_tokens=tokens), as_json)
+    _print_mapping(asdict(evaluate_run(Run(run), which=checkpoint, tokens=tokens)), as_json)
 
 
 @app.command()
@@ -181,7 +187,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     checks = report()
     if as_json:
-        print(json.dumps([check.to_dict() for check in checks], indent=2))
+        print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         table = _table("gatewright doctor", "", "check", "found", "what to do")
         marks = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[red]✗[/red]"}
@@ -196,7 +202,8 @@ def doctor(as_json: AsJson = False) -> None:
 def study_run(
     file: StudyFile,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="[KEY=VALUE]...")
+        list[str] | None,
+        typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="[KEY=VALUE]..."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the study; runs/<name> if left out")] = None,
     workers: Annotated[int | None, typer.Option(help="trials at a time")] = None,

@@ -157,7 +157,7 @@ def test_resuming_on_other_text_is_refused(
     moved = shutil.copytree(config.data.path, tmp_path / "moved")
     config.data.path = str(moved)
     (moved / "00.txt").write_text("something else altogether " * 40)
-    with pytest.raises(UserError, match="the text of data.source is no longer what the run was trained on"):
+    with pytest.raises(UserError, match=r"the text of data.source is no longer what the run was trained on"):
         gatewright.train(config, console=console)
     shutil.copy(Path(tiny().data.path) / "00.txt", moved)
     assert gatewright.train(config, console=console).status == "finished"

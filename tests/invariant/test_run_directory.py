@@ -106,7 +106,7 @@ def test_a_record_is_the_mean_of_the_steps_since_the_last(tiny: Callable[..., Co
 
 def test_checkpoints_kept_are_the_last_ones_and_the_best(tiny: Callable[..., Config], console: Console) -> None:
     # a learning rate that soon is far too high makes an early checkpoint the best
-    config = tiny(max_steps=20, save_every=4, eval_every=4, keep_last=2, learning_rate=0.3, warmup_steps=20)
+    config = tiny(max_steps=20, save_every=4, eval_every=4, keep_last=2, learning_rate=10.0, warmup_steps=20)
     run = gatewright.train(config, console=console)
     best = run.summary["best_val_step"]
     assert best < 16
@@ -164,7 +164,7 @@ def test_mistakes_are_one_line_and_write_nothing(
 def test_model_vocabulary_that_is_too_small_is_refused(tiny: Callable[..., Config], console: Console) -> None:
     config = tiny(model={"vocab_size": 100})
     config.data.vocabulary = "model"
-    with pytest.raises(UserError, match="model.vocab_size=100 is less than the 257 tokens"):
+    with pytest.raises(UserError, match=r"model.vocab_size=100 is less than the 257 tokens"):
         gatewright.train(config, console=console)
 
 
@@ -251,12 +251,12 @@ def test_out_of_memory_says_what_to_do(
         torch.empty(2**60, dtype=torch.uint8)
 
     monkeypatch.setattr(Updater, "step", allocate)
-    with pytest.raises(RunError, match="out of memory on cpu at step 1; lower train.batch_size"):
+    with pytest.raises(RunError, match=r"out of memory on cpu at step 1; lower train.batch_size"):
         gatewright.train(tiny(), console=console)
 
 
 def test_reading_what_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
         Run(tmp_path / "nothing")
-    with pytest.raises(UserError, match="it has no config.yaml"):
+    with pytest.raises(UserError, match=r"it has no config.yaml"):
         Run(tmp_path)

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gatewright.config.config import Config, from_dict
@@ -65,7 +65,7 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
     for text in overrides:
         try:
             override = parser.parse_override(text)
-        except OverrideParseException as error:
+        except HydraException as error:
             raise UserError(f"cannot read '{text}' (expected key=value): {str(error).splitlines()[0]}") from error
         if override.is_delete():
             raise UserError(f"'{text}': keys cannot be removed; set the key to null")

@@ -89,7 +89,7 @@ class CheckpointStore:
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss; the newest where none was evaluated; None without any."""
         paths = self.paths()
-        losses = {path: loss for path in paths if (loss := _manifest(path).get("val_loss")) is not None}
+        losses = {path: loss for path in paths if isinstance(loss := _manifest(path).get("val_loss"), float)}
         if losses:
             return min(losses, key=lambda path: losses[path])
         return paths[-1] if paths else None

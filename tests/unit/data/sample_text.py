@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 
-WORDS = "the gate lets half of what we said pass – naïve, 漢字 and 🙂 alike; it's 1790 again".split()
+WORDS = [
+    *["the", "gate", "lets", "half", "of", "what", "we", "said", "pass", "it's", "1790", "again", "and", "alike;"],
+    *["–", "naïve,", "漢字", "🙂"],
+]
 
 
 def make_document(seed: int, words: int = 120) -> str:

@@ -27,7 +27,7 @@ def test_every_source_registers_itself():
 
 
 def test_unknown_source_names_the_nearest():
-    with pytest.raises(UserError, match="unknown data.source 'sotuu'; did you mean 'sotu'?"):
+    with pytest.raises(UserError, match=r"unknown data.source 'sotuu'; did you mean 'sotu'\?"):
         open_corpus(DataConfig(source="sotuu"))
 
 
@@ -152,7 +152,7 @@ def test_a_file_without_permission(tmp_path, files_config):
     path = tmp_path / "locked.txt"
     path.write_text("text")
     path.chmod(0)
-    with pytest.raises(UserError, match="locked.txt: cannot be read"):
+    with pytest.raises(UserError, match=r"locked.txt: cannot be read"):
         prepare(files_config(path))
 
 

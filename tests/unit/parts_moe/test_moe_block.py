@@ -32,12 +32,12 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torc
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-def lean(moe: MoE, *experts: int) -> None:
-    """Make the router send every positive input to ``experts``, the first one most."""
+def lean(moe: MoE, first: int, second: int) -> None:
+    """Make the router send every positive input to these two experts."""
     with torch.no_grad():
         moe.router.projection.weight.zero_()
-        for rank, expert in enumerate(experts):
-            moe.router.projection.weight[expert] = 2.0 - rank
+        moe.router.projection.weight[first] = 0.2
+        moe.router.projection.weight[second] = 0.1
 
 
 @pytest.mark.parametrize("expert", EXPERTS)
@@ -176,6 +176,20 @@ def test_losses_of_the_router(make_moe: MakeMoE) -> None:
     moe(x)
     moe.eval()(x)
     assert moe.aux_loss is None
+
+
+def test_balance_loss_balances(make_moe: MakeMoE) -> None:
+    moe = make_moe()
+    lean(moe, 2, 0)
+    optimizer = torch.optim.Adam(moe.router.parameters(), lr=0.03)
+    for step in range(60):
+        moe(draw(4, 16, 12, seed=step) + 1)
+        if step == 0:
+            assert moe.report()["expert_utilisation"] < 0.7
+        optimizer.zero_grad()
+        moe.aux_loss.backward()
+        optimizer.step()
+    assert moe.report()["expert_utilisation"] > 0.95
 
 
 def test_gradcheck(make_moe: MakeMoE) -> None:
