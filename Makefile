@@ -24,7 +24,7 @@ format: .venv/dev  ## put the code into shape
 	$(BIN)/ruff format .
 
 bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in one interleaved run
-	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/train_step.py --precision bf16 --compiled
 
 docs: .venv/core  ## write docs/parts.md and docs/configuration.md from the code
 	$(BIN)/python docs/generate.py

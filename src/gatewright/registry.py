@@ -18,7 +18,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
 
-from gatewright.errors import UserError, unknown
+from gatewright.errors import RunError, UserError, unknown
 from gatewright.schema import check_keys, check_value
 
 KINDS = {
@@ -91,7 +91,8 @@ def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T],
 def find(kind: str, name: str) -> Entry:
     """The entry of a part; `UserError` with the nearest name if there is none."""
     known = entries(kind)
-    name = _aliases[kind].get(name, name)
+    aliases = _aliases["gate"] | _aliases[kind] if kind == "feedforward" else _aliases[kind]
+    name = aliases.get(name, name)
     if name not in known:
         raise unknown(kind, name, known)
     return known[name]
@@ -125,6 +126,7 @@ def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **c
     name, knobs = split_spec(kind, spec)
     entry = find(kind, name)
     accepted = entry.knobs()
+    name = entry.name
     where = f"{kind} '{name}'"
     for key in knobs:
         if key in entry.fixed:
@@ -133,6 +135,9 @@ def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **c
     hints = get_type_hints(entry.target.__init__)  # type: ignore[misc]
     checked = {key: check_value(f"{where}.{key}", value, hints[key]) for key, value in knobs.items()}
     offered = {key: value for key, value in context.items() if value is not None and key in accepted}
+    for key in set(context) & set(entry.fixed):
+        if context[key] not in (None, entry.fixed[key]):
+            raise UserError(f"{where} fixes {key}={entry.fixed[key]}, but {key}={context[key]!r} is set")
     for key in required:
         if context.get(key) is not None and key not in accepted:
             raise UserError(f"{where} has no {key}, but {key}={context[key]!r} is set")
@@ -154,7 +159,10 @@ def _discover() -> None:
     for module in pkgutil.walk_packages(package.__path__, prefix="gatewright.parts."):
         importlib.import_module(module.name)
     for point in entry_points(group="gatewright.parts"):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:
+            raise RunError(f"cannot load the parts of another package, '{point.value}': {error!r}") from error
 
 
 def _load(path: str) -> type:

@@ -6,6 +6,7 @@ keyword-only arguments of its constructor). Both go through `check_value` and `c
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Collection, Iterable
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,8 +27,11 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     """Return ``value`` as the annotated type, or raise `UserError`.
 
     An integer is accepted for a float (and becomes one); nothing else is converted: ``"8"`` is not 8, and ``True`` is
-    not 1. Understands plain classes, ``None``, unions, ``Literal``, ``list[...]``, ``tuple[...]`` and ``Any``.
+    not 1. Numbers must be finite. Understands plain classes, ``None``, unions, ``Literal``, ``list[...]``,
+    ``tuple[...]`` and ``Any``.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: must be a finite number")
     if _matches(value, annotation):
         return float(value) if _wants_float(value, annotation) else value
     if get_origin(annotation) is Literal and isinstance(value, str):

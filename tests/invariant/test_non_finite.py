@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gatewright
 from gatewright.config import Config
@@ -17,6 +18,7 @@ from gatewright.errors import RunError
 from gatewright.run import Run
 from gatewright.training import start
 from gatewright.training.guard import NonFiniteGuard
+from gatewright.training.update import Updater
 
 BAD_STEP = 7  # updates done before the bad one
 
@@ -133,6 +135,33 @@ def test_infinite_gradient_of_a_finite_loss_is_found(
     with pytest.raises(RunError, match=message):
         gatewright.train(config, console=console)
     assert Run(config.out).status == "failed"
+
+
+class ScalarReads(TorchDispatchMode):
+    """Counts how often a tensor's value is read by the program, which on an accelerator means waiting for it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_deferred_steps_read_nothing_from_the_device(
+    tiny: Callable[..., Config], console: Console, monkeypatch: pytest.MonkeyPatch, guard: bool
+) -> None:
+    reads = []
+    step = Updater.step
+
+    def counted(self: Updater, number: int) -> Any:
+        with ScalarReads() as counter:
+            result = step(self, number)
+        reads.append(counter.count)
+        return result
+
+    monkeypatch.setattr(Updater, "step", counted)
+    gatewright.train(tiny(grad_accumulation=2, max_steps=4), console=console)
+    assert reads == ([0] * 4 if guard else [1] * 4)
 
 
 def test_an_absurd_learning_rate_ends_in_one_line_not_in_nan_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gatewright
@@ -232,6 +234,28 @@ def test_bf16_trains_and_keeps_float32_weights(tiny: Callable[..., Config], cons
     assert all(parameter.dtype == torch.float32 for parameter in run.model().parameters())
     assert run.summary["final_val_loss"] == pytest.approx(exact.summary["final_val_loss"], rel=0.02)
     assert run.summary["final_val_loss"] != exact.summary["final_val_loss"]
+
+
+def test_compiled_runs_save_weights_under_their_plain_names(
+    tiny: Callable[..., Config], console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the graph captured but run by torch itself, so that the test does not wait for a C++ compiler."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    options = {"model": {"dropout": 0.1}, "max_steps": 4}
+    compiled = gatewright.train(tiny("compiled", compile=True, **options), console=console)
+    plain = gatewright.train(tiny("plain", **options), console=console)
+    ours, theirs = (load_file(run.checkpoint("last") / "model.safetensors") for run in (compiled, plain))
+    assert ours.keys() == theirs.keys()
+    assert compiled.summary["final_val_loss"] == pytest.approx(plain.summary["final_val_loss"], rel=1e-5)
+
+
+def test_experts_report_their_load_and_their_loss(tiny: Callable[..., Config], console: Console) -> None:
+    run = gatewright.train(tiny(model={"feedforward": "moe", "activation": None}, grad_accumulation=2), console=console)
+    for record in run.train_records():
+        assert record["aux_loss"] > 0
+        assert record["reports"]["0.expert_utilisation"] > 0
+    assert run.summary["active_parameters"] < run.summary["parameters"]
+    assert "aux_loss" not in gatewright.train(tiny("plain"), console=console).train_records()[0]
 
 
 def test_without_a_checkpoint_at_the_end_none_is_written(tiny: Callable[..., Config], console: Console) -> None:

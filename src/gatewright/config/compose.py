@@ -52,7 +52,7 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
         _assign(values, override.key_or_group, _plain(override.value()))
     config = from_dict(Config, values)
     config.validate()
-    keys = {override.key_or_group for override in assigned}
+    keys = {key for override in assigned for key in _keys(override.key_or_group, _plain(override.value()))}
     if "model.vocab_size" in keys and "data.vocabulary" not in keys:
         config.data.vocabulary = "model"
     _settle_model(config.model, keys)
@@ -69,6 +69,8 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
             raise UserError(f"cannot read '{text}' (expected key=value): {str(error).splitlines()[0]}") from error
         if override.is_delete():
             raise UserError(f"'{text}': keys cannot be removed; set the key to null")
+        if override.package is not None:
+            raise UserError(f"'{text}': a preset has one place; write {override.key_or_group}=NAME")
         if override.is_sweep_override():
             raise UserError(f"'{text}' is a sweep; one run takes one value (several belong into a study's arms)")
         parsed.append(override)
@@ -114,16 +116,26 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     node = values
     for depth, name in enumerate(parents):
         child = node.get(name)
+        block = ".".join(parents[: depth + 1])
         if isinstance(child, (str, float, int)) and depth > 0:
             child = {"name": child}  # a part given by name only now gets a knob
         if isinstance(child, list):
-            raise UserError(f"{key}: '{'.'.join(parents[: depth + 1])}' is a list; set the whole list")
+            raise UserError(f"{key}: '{block}' is a list; set the whole list")
+        if child is not None and not isinstance(child, dict):
+            raise UserError(f"{key}: '{block}' is one value ({child}), it has no keys")
         node[name] = child = {} if child is None else child
         node = child
     if isinstance(value, dict) and isinstance(node.get(last), dict) and "name" not in value:
         node[last] = {**node[last], **value}
     else:
         node[last] = value
+
+
+def _keys(key: str, value: Any) -> set[str]:
+    """All keys that an assignment touches: ``a.b={c: 1}`` touches ``a``, ``a.b`` and ``a.b.c``."""
+    parts = key.split(".")
+    touched = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+    return touched | ({f"{key}.{name}" for name in value} if isinstance(value, dict) else set())
 
 
 def _settle_model(model: ModelConfig, assigned: set[str]) -> None:

@@ -63,7 +63,8 @@ def evaluate(
                 flat = labels.to(device).flatten()
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
                     part = part.float()
-                    nll += F.cross_entropy(part, target, ignore_index=IGNORED, reduction="sum").double().cpu()
+                    # to the CPU before float64, which MPS lacks
+                    nll += F.cross_entropy(part, target, ignore_index=IGNORED, reduction="none").cpu().double().sum()
                     correct += int((part.argmax(-1) == target).sum())
                 tokens += int((labels != IGNORED).sum())
     finally:

@@ -14,7 +14,7 @@ from gatewright.model.block import Block
 from gatewright.model.language_model import LanguageModel
 from gatewright.model.matching import solve_width
 from gatewright.parts.alpha.parse import make_alpha, parse_alpha
-from gatewright.parts.feedforward.base import FeedForward
+from gatewright.parts.feedforward.base import FeedForward, own_activation
 from gatewright.parts.gates.forms import find_form
 from gatewright.parts.part import Dims
 from gatewright.parts.positions.base import Position
@@ -50,13 +50,16 @@ def dims_of(config: ModelConfig) -> Dims:
 
 
 def effective_activation(config: ModelConfig) -> Any:
-    """The activation the feed-forward really uses: its own where its name fixes one, else ``config.activation``."""
-    fixed = {_fixed_activation(spec) for spec in _per_layer("feedforward", config.feedforward, config.n_layer)}
-    return config.activation if None in fixed or len(fixed) > 1 else fixed.pop()
+    """The activation to record: the model's if any feed-forward takes it, else their own, null if they differ in that."""
+    own = [own_activation(spec) for spec in _per_layer("feedforward", config.feedforward, config.n_layer)]
+    if None in own:
+        return config.activation
+    return own[0] if all(each == own[0] for each in own) else None
 
 
 def assemble(config: ModelConfig) -> LanguageModel:
     """The model's modules on the current default device, their weights yet without meaning."""
+    _check_activation(config)
     dims = dims_of(config)
     position_specs = _per_layer("position", config.position, config.n_layer)
     distinct: list[Any] = []
@@ -92,12 +95,11 @@ def assemble(config: ModelConfig) -> LanguageModel:
 
 
 def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> FeedForward:
-    own = _fixed_activation(spec)
-    if own is not None and config.activation not in (None, own):
-        name, _ = split_spec("feedforward", spec)
-        raise UserError(f"model.feedforward={name} has the activation {own}, but model.activation={config.activation}")
+    name, knobs = split_spec("feedforward", spec)
+    activation = config.activation if own_activation(spec) is None else None
     gate_norm = None if config.gate.norm == "none" else config.gate.norm
-    context = {"activation": config.activation, "alpha": alpha, "form": config.gate.form, "gate_norm": gate_norm}
+    context = {"activation": activation, "alpha": alpha, "form": config.gate.form, "gate_norm": gate_norm}
+    form = knobs.get("form", config.gate.form)
 
     def make(spec: Any, hidden: int, **context: Any) -> FeedForward:
         required = ("alpha", "form", "gate_norm")
@@ -106,9 +108,9 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
     plain_width = max(1, round(config.expansion * config.n_embd))
     if config.hidden is not None:
         return make(spec, config.hidden, **context)
-    if config.gate.form is not None and find_form(config.gate.form).square:
+    if form is not None and find_form(form).square:
         return make(spec, config.n_embd, **context)
-    if split_spec("feedforward", spec)[0] == "standard" or config.match == "width":
+    if find("feedforward", name).name == "standard" or config.match == "width":
         return make(spec, plain_width, **context)
 
     def measure(block: FeedForward) -> int:
@@ -120,12 +122,25 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
     return make(spec, width, **context)
 
 
-def _fixed_activation(spec: Any) -> Any:
-    """The activation that a feed-forward's name fixes (``swiglu``: SiLU), or None."""
-    name, _ = split_spec("feedforward", spec)
-    entry = find("feedforward", name)
-    gate = entry.fixed.get("gate")
-    return find("gate", gate).fixed.get("activation") if gate else entry.fixed.get("activation")
+def _check_activation(config: ModelConfig) -> None:
+    """Refuse an activation that no feed-forward would use."""
+    if config.activation is None:
+        return
+    asked = _canonical("activation", config.activation)
+    specs = _per_layer("feedforward", config.feedforward, config.n_layer)
+    own = [own_activation(spec) for spec in specs]
+    if None not in own:
+        for spec, activation in zip(specs, own, strict=True):
+            if _canonical("activation", activation) != asked:
+                name = split_spec("feedforward", spec)[0]
+                raise UserError(
+                    f"model.feedforward={name} has the activation {activation}, but model.activation={config.activation}"
+                )
+
+
+def _canonical(kind: str, spec: Any) -> tuple[str, dict[str, Any]]:
+    name, knobs = split_spec(kind, spec)
+    return find(kind, name).name, knobs
 
 
 def _alphas(config: ModelConfig, dims: Dims) -> list[Any]:
@@ -135,10 +150,12 @@ def _alphas(config: ModelConfig, dims: Dims) -> list[Any]:
     layers = config.alpha if isinstance(config.alpha, list) else [config.alpha] * config.n_layer
     if len(layers) != config.n_layer:
         raise UserError(f"model.alpha has {len(layers)} entries for model.n_layer={config.n_layer}")
-    specs = [parse_alpha(spec) for spec in layers]
-    if not isinstance(config.alpha, list) and specs[0].get("per") == "model":
-        return [make_alpha(specs[0], dims)] * config.n_layer
-    return specs
+    specs = [None if spec is None else parse_alpha(spec) for spec in layers]
+    if not any(spec and spec.get("per") == "model" for spec in specs):
+        return specs
+    if any(spec != specs[0] for spec in specs):
+        raise UserError("model.alpha: per=model is one α for all layers; a list cannot have others beside it")
+    return [make_alpha(specs[0], dims)] * config.n_layer
 
 
 def _per_layer(kind: str, spec: Any, n_layer: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from gatewright.config.model import ModelConfig
 from gatewright.model.build import assemble, build
 from gatewright.model.language_model import LanguageModel
+from gatewright.parts.alpha.base import Alpha
 from gatewright.parts.part import Cost, Part, linear_cost
 
 CONVENTION = (
@@ -96,16 +98,23 @@ def cost(model: ModelConfig | LanguageModel, tokens: int | None = None) -> Model
     head = linear_cost(model.head, tokens) if model.head is not None else Cost(0, 2 * tokens * width * vocabulary)
     norms: list[Part] = [r for b in model.blocks for r in (b.attention_residual, b.feedforward_residual)]
     norms += [model.norm] if model.norm is not None else []
+    feedforward = sum((b.feedforward.cost(tokens) for b in model.blocks), Cost())
     components = {
         "embedding": Cost(vocabulary * width),
         "position": sum((p.cost(tokens) for p in model.positions), Cost()),
         "norm": sum((n.cost(tokens) for n in norms), Cost()),
         "attention": sum((b.attention.cost(tokens) for b in model.blocks), Cost()),
-        "feedforward": sum((b.feedforward.cost(tokens) for b in model.blocks), Cost()),
+        "feedforward": feedforward + _shared_alphas(model).times(-1),
         "head": head,
     }
     cached = sum(2 * b.attention.kv_heads * b.attention.head_dim for b in model.blocks)
     return ModelCost(components, tokens, cached)
+
+
+def _shared_alphas(model: LanguageModel) -> Cost:
+    """The parameters of α that layers share, as often as they were counted too many times."""
+    layers = Counter(module for block in model.blocks for module in block.modules() if isinstance(module, Alpha))
+    return sum((Cost(alpha.cost(1).parameters).times(n - 1) for alpha, n in layers.items()), Cost())
 
 
 def training_memory(model: ModelConfig, batch_size: int, *, precision: str = "float32") -> dict[str, int]:

@@ -30,7 +30,7 @@ def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params
     """``config`` with its feed-forward width set so that the whole model costs what ``reference`` costs.
 
     The match is as near as one step of ``multiple_of`` allows. Raises `UserError` where the rest of the model alone
-    costs more than the reference.
+    costs more than the reference, and where the width cannot be set.
     """
     from gatewright.model.cost import cost
 
@@ -38,6 +38,8 @@ def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params
         total = cost(dataclasses.replace(config, hidden=hidden))
         return total.parameters if by == "params" else total.flops_per_token
 
+    if cost_at(config.multiple_of) == cost_at(2 * config.multiple_of):
+        raise UserError(f"cannot match {by}: model.feedforward sets its width itself, whatever model.hidden is")
     whole = cost(reference)
     target = whole.parameters if by == "params" else whole.flops_per_token
     if cost_at(config.multiple_of) > target:

@@ -41,7 +41,7 @@ class Study:
     arms: dict[str, Arm]
     seeds: list[int]
     base: list[str] = field(default_factory=list)
-    match: Literal["params", "flops", "none"] | None = None
+    match: Literal["params", "flops", "none"] = "none"
     metric: str = "val_loss"
     equivalence_margin: float | None = None
     about: str = ""

@@ -14,7 +14,7 @@ from gatewright.study.analyse import Analysis, analyse
 from gatewright.study.gather import ArmResult
 from gatewright.study.plots import FIGURES
 from gatewright.study.statistics import Comparison
-from gatewright.study.style import DARK, NARROW, WIDE, colours, data_uri, house_style, pdf, png, svg
+from gatewright.study.style import DARK, NARROW, WIDE, colours, data_uri, house_style, pdf, png, settle, svg
 from gatewright.study.trials import differences
 from gatewright.study.wording import (
     MINUS,
@@ -77,6 +77,7 @@ def draw(analysis: Analysis) -> dict[str, DrawnFigure]:
             wide, narrow = plot(analysis, WIDE), plot(analysis, NARROW)
             if wide is None or narrow is None:
                 continue
+            settle(wide), settle(narrow)
             write_atomic(analysis.folder.figures / f"{name}.png", png(wide))
             write_atomic(analysis.folder.figures / f"{name}.pdf", pdf(wide))
             drawn[name] = DrawnFigure(name, caption, data_uri(svg(wide)), data_uri(svg(narrow)))

@@ -106,6 +106,13 @@ def spread_labels(axes: Axes, heights: Sequence[float], points: float = 11.5) ->
     return places
 
 
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out a last time and keep that layout, so that each file it is saved to need not do it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG at 200 dots an inch."""
     return _save(figure, "png", dpi=200)

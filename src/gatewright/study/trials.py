@@ -58,7 +58,7 @@ def make_plan(study: Study) -> Plan:
             configs[name] = load_config([*study.base, *arm.overrides, f"train.seed={study.seeds[0]}"])
         except UserError as error:
             raise UserError(f"arm '{name}': {error}") from error
-    if study.match in ("params", "flops"):
+    if study.match != "none":
         reference = configs[study.baseline].model
         for name in study.challengers:
             if not _sets_width(study.arms[name].overrides):

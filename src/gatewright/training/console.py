@@ -101,11 +101,16 @@ def _evaluation(record: dict[str, Any]) -> str:
 
 
 def _details(record: dict[str, Any]) -> list[str]:
-    mfu = "unknown (no peak for this device)" if record["mfu"] is None else f"{record['mfu']:.2%}"
-    lines = [f"MFU {mfu} │ achieved {si(record['flops_per_second'], 'FLOP/s')} │ memory {_memory(record)}"]
-    lines.append(
-        f"gradients: norm {record['grad_norm']:.4f} │ mean {record['grad_mean']:.2e} │ std {record['grad_std']:.2e}"
-    )
+    if record["flops_per_second"] is None:
+        speed = "MFU not known yet: the first step is not timed"
+    else:
+        mfu = "unknown (no peak for this device)" if record["mfu"] is None else f"{record['mfu']:.2%}"
+        speed = f"MFU {mfu} │ achieved {si(record['flops_per_second'], 'FLOP/s')}"
+    clipped = f"mean {record['grad_mean']:.2e}, std {record['grad_std']:.2e}"
+    lines = [
+        f"{speed} │ memory {_memory(record)}",
+        f"gradients: norm {record['grad_norm']:.4f} │ clipped: {clipped}",
+    ]
     if record["alpha"]:
         lines.append("α by layer: " + " ".join(f"{value:.3f}" for value in record["alpha"].values()))
     return lines

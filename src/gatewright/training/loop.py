@@ -227,11 +227,9 @@ class Trainer:
         if self.state.step and self.state.step % self.config.save_every:
             self.save()
             self.watch.pause()
-        folder = self.setting.folder
-        self.tracker.note(
-            f"{signal}: stopped after step {self.state.step}, saved. "
-            f"Continue with: gatewright train --config {folder / CONFIG} resume=auto"
-        )
+        saved = f"stopped after step {self.state.step}, saved" if self.state.step else "stopped before the first step"
+        config = self.setting.folder / CONFIG
+        self.tracker.note(f"{signal}: {saved}. Continue with: gatewright train --config {config} resume=auto")
 
     def fail(self, error: BaseException) -> None:
         """Record how the run ended, keeping the original error if even that cannot be written."""

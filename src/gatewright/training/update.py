@@ -108,8 +108,8 @@ class Updater:
 
 
 def count_targets(labels: Tensor) -> int:
-    """How many labels are scored. Counted where the batch is made, so that no device has to be waited for."""
-    return int((labels != IGNORED).sum())
+    """How many labels are scored. Counted before they go to a device, so that none has to be waited for."""
+    return int((labels.numpy() != IGNORED).sum())
 
 
 def derive_seed(seed: int, step: int, rank: int) -> int:

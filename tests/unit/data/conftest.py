@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from sample_text import make_document
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from gatewright.config import DataConfig
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache for each test."""
+    """An empty cache for each test, and no look at the hub."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("GATEWRIGHT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

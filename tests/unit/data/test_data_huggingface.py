@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import datasets
-import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,8 +52,7 @@ def joined(title: str) -> str:
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network, and a cache of its own for `datasets`."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    """No look at the hub, and a cache of its own for `datasets`."""
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
 
@@ -155,6 +153,7 @@ def test_rows_are_joined_only_where_they_are_lines_of_articles():
         ({"subset": "wikitext-tiny"}, "BuilderConfig 'wikitext-tiny' not found"),
         ({"text_field": "texts"}, "no field data.text_field=texts; did you mean 'text'?"),
         ({"path": "no-such/dataset", "subset": None}, "data.path=no-such/dataset: "),
+        ({"path": "~/no/such/folder", "subset": None}, "data.path=~/no/such/folder: no such folder"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])

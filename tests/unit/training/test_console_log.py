@@ -32,7 +32,7 @@ def test_plain_lines_without_a_terminal() -> None:
     assert "\x1b" not in text
     assert "step     10/40 │ loss 3.2500 │ 2,048 tok/s │ lr 1.00e-03 │ ETA 0:00:08" in text  # 15360 tokens to go
     assert "MFU 40.00% │ achieved 3 TFLOP/s │ memory 12 MB, peak 15 MB, reserved 16 MB" in text
-    assert "gradients: norm 0.5000 │ mean 1.00e-05 │ std 2.00e-03" in text
+    assert "gradients: norm 0.5000 │ clipped: mean 1.00e-05, std 2.00e-03" in text
     assert "α by layer: 0.250 0.750" in text
 
 
@@ -44,10 +44,12 @@ def test_progress_bar_on_a_terminal() -> None:
 
 
 def test_unknown_speed_and_peak_are_said_to_be_unknown() -> None:
+    text = printed(terminal=False, mfu=None)
+    assert "MFU unknown (no peak for this device) │ achieved 3 TFLOP/s" in text
     text = printed(terminal=False, tokens_per_second=None, flops_per_second=None, mfu=None)
     assert "– tok/s" in text
     assert "ETA –" in text
-    assert "MFU unknown (no peak for this device)" in text
+    assert "MFU not known yet: the first step is not timed" in text
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_apple_gpus_stay_at_float32() -> None:
 
 
 def test_fp16_needs_cuda() -> None:
-    with pytest.raises(UserError, match="train.precision=fp16 needs device=cuda"):
+    with pytest.raises(UserError, match=r"train.precision=fp16 needs device=cuda"):
         resolve_precision("fp16", CPU)
     assert resolve_precision("fp16", torch.device("cuda")) == "fp16"
 

@@ -13,6 +13,7 @@ from gatewright.data.corpora.articles import documents_from_rows
 from gatewright.data.corpora.base import UNDIVIDED, Corpus, Document, register_corpus
 from gatewright.data.corpora.files import first_line, no_field
 from gatewright.data.extras import import_extra
+from gatewright.data.hub import resolve
 from gatewright.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -37,11 +38,8 @@ class HuggingFace(Corpus):
         super().__init__(config)
         if not config.path:
             raise UserError("data.source=huggingface needs data.path (the name of a data set, or a folder)")
-        self.path = config.path
-        folder = Path(config.path).expanduser()
-        if folder.is_dir():
-            self.path = str(folder)
-        self._saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+        self.path = resolve("data.path", config.path)
+        self._saved = any((Path(self.path) / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ from gatewright.data.tokenization.byte import ByteTokenizer
 from gatewright.data.tokenization.char import CharTokenizer
 from gatewright.data.tokenization.fast import MARK, FastTokenizer
 from gatewright.data.tokenization.pretrained import PretrainedTokenizer
-from gatewright.errors import UserError
+from gatewright.errors import UserError, did_you_mean
 
 __all__ = [
     "END_OF_TEXT",
@@ -49,10 +49,9 @@ def tokenizer_recipe(spec: str) -> Recipe:
             raise UserError(f"data.tokenizer={spec}: needs at least {SMALLEST} tokens (the bytes and {END_OF_TEXT})")
         return Recipe(spec, spec, partial(BPETokenizer.train, size))
     folder = Path(spec).expanduser()
-    if _is_ours(folder):
-        tokenizer: Tokenizer = load_tokenizer(folder)
-    else:
-        tokenizer = PretrainedTokenizer.load(spec, alternatives=("char", "byte", "bpe-1024"))
+    if not folder.exists() and (hint := did_you_mean(spec, ("char", "byte", "bpe-1024"))):
+        raise UserError(f"data.tokenizer={spec}: unknown{hint}")  # no need to look for a typing error on the hub
+    tokenizer: Tokenizer = load_tokenizer(folder) if _is_ours(folder) else PretrainedTokenizer.load(spec)
     return Recipe(tokenizer.name, tokenizer.fingerprint(), _given(tokenizer))
 
 

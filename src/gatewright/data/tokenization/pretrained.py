@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from gatewright.data.extras import import_extra
+from gatewright.data.hub import resolve
 from gatewright.data.tokenization import byte_level
 from gatewright.data.tokenization.base import TokenIds, Tokenizer
-from gatewright.errors import UserError, did_you_mean
+from gatewright.errors import UserError
 
 _NAME = "gatewright_name"
 """The key of ``tokenizer_config.json`` that keeps the name a saved tokenizer was first opened under."""
@@ -42,20 +43,17 @@ class PretrainedTokenizer(Tokenizer):
             self._backend.encode_special_tokens = True
 
     @classmethod
-    def load(cls, name: str, alternatives: Iterable[str] = ()) -> PretrainedTokenizer:
-        """Open a tokenizer by its name on the hub or from a local folder.
-
-        Raises `UserError` if that does not work, naming the nearest of ``alternatives``.
-        """
+    def load(cls, name: str) -> PretrainedTokenizer:
+        """Open a tokenizer by its name on the hub or from a local folder; `UserError` if that does not work."""
+        place = resolve("data.tokenizer", name)
         transformers = import_extra("transformers", "hf", f"data.tokenizer={name}: a Hugging Face tokenizer")
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(Path(name).expanduser()))
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, ImportError) as error:
-            hint = did_you_mean(name, alternatives)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"data.tokenizer={name}: neither char, byte or bpe-N nor a tokenizer that transformers can open"
-                f"{hint} ({reason})"
+                f"data.tokenizer={name}: neither char, byte or bpe-N nor a tokenizer that transformers can open "
+                f"({reason})"
             ) from error
         return cls(tokenizer.init_kwargs.get(_NAME, name), tokenizer)
 

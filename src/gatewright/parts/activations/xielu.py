@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.activations.base import Activation
 from gatewright.parts.part import Cost, Dims
 from gatewright.registry import register
@@ -26,6 +27,8 @@ class XIELU(Activation):
 
     def __init__(self, dims: Dims, *, start: float = 0.8, beta: float = 0.5) -> None:
         super().__init__(dims)
+        if not start > max(beta, 0.0):
+            raise UserError(f"activation 'xielu'.start={start}: must be above 0 and beta={beta}")
         self.start, self.beta = start, beta
         self.positive = nn.Parameter(torch.empty(()))
         self.negative = nn.Parameter(torch.empty(()))

@@ -23,10 +23,11 @@ def parse_alpha(spec: Any) -> dict[str, Any]:
 
     ``0.5`` and ``static_0.5`` are a fixed number; ``learnable`` starts at 0.5, ``learnable_0.3`` at 0.3;
     ``scheduler_cosine`` (or ``scheduled_cosine``, ``…_linear``, ``…_hold``, ``…_step``) moves with training;
-    ``input_entropy``, ``input_confidence`` and ``input_projection`` depend on the token. Mappings pass through.
+    ``input_entropy``, ``input_confidence`` and ``input_projection`` depend on the token. A mapping's ``name`` may be
+    any of these, and its other knobs come on top.
     """
-    if isinstance(spec, dict):
-        return spec
+    if isinstance(spec, dict) and "name" in spec:
+        return {**parse_alpha(spec["name"]), **{knob: value for knob, value in spec.items() if knob != "name"}}
     if isinstance(spec, (int, float)) and not isinstance(spec, bool):
         return {"name": "static", "value": float(spec)}
     if isinstance(spec, str):

@@ -37,6 +37,8 @@ class Attention(Part):
         output_gate: Literal["none", "head", "element"] = "none",
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"attention.dropout={dropout}: must be in [0, 1)")
         if window is not None and window < 1:
             raise UserError(f"attention.window={window}: must be at least 1")
         self.n_head, self.kv_heads, self.head_dim = dims.n_head, dims.kv_heads, dims.head_dim

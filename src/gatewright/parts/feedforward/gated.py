@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.feedforward.base import FeedForward
 from gatewright.parts.gates.unit import GatedUnit
 from gatewright.parts.part import Cost, Dims, linear_cost, residual_output
-from gatewright.registry import register
+from gatewright.registry import find, register, split_spec
 
 
 @register("feedforward", "gated")
@@ -28,10 +30,17 @@ class GatedFeedForward(FeedForward):
         gate_norm: Literal["before", "after"] | None = None,
     ) -> None:
         super().__init__()
+        if hidden < 1:
+            raise UserError(f"feedforward.hidden={hidden}: must be at least 1")
         context = {"activation": activation, "alpha": alpha, "form": form, "gate_norm": gate_norm}
         self.unit = GatedUnit(dims.at(width=hidden), gate, **context)
         self.down_proj = residual_output(nn.Linear(hidden, dims.n_embd, bias=dims.bias))
         self.label = self.unit.gate.label
+
+    @classmethod
+    def own_activation(cls, knobs: Mapping[str, Any]) -> Any:
+        name, gate_knobs = split_spec("gate", knobs.get("gate", "swiglu"))
+        return knobs.get("activation") or {**gate_knobs, **find("gate", name).fixed}.get("activation")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.unit(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -73,6 +74,12 @@ class MoE(FeedForward):
         self.register_buffer("load", torch.zeros(n_experts, dtype=torch.long), persistent=False)
         self.register_buffer("dropped", torch.zeros(2, dtype=torch.long), persistent=False)
 
+    @classmethod
+    def own_activation(cls, knobs: Mapping[str, Any]) -> Any:
+        name, expert_knobs = split_spec("moe.expert", knobs.get("expert", "standard"))
+        expert = find("feedforward", name)
+        return knobs.get("activation") or expert.target.own_activation({**expert_knobs, **expert.fixed})  # type: ignore[attr-defined]
+
     def reset(self) -> None:
         self.load.zero_()
         self.dropped.zero_()
@@ -90,12 +97,12 @@ class MoE(FeedForward):
             y = dispatch.dropless(sequences, routing, self.experts)
         if not torch.compiler.is_exporting():  # an exported graph has no loss and no log
             self.aux_loss = self._observe(routing, served) if self.training else None
-        return y.view_as(x)
+        return y.reshape(x.shape)
 
     def reference(self, x: Tensor) -> Tensor:
         """What `forward` computes where nothing is dropped, in the plainest way: every expert on every token."""
         sequences = x.reshape(-1, *x.shape[-2:])
-        return dispatch.dense(sequences, self.router(sequences), self.experts).view_as(x)
+        return dispatch.dense(sequences, self.router(sequences), self.experts).reshape(x.shape)
 
     def capacity(self, tokens: int) -> int:
         """How many of a sequence's ``tokens`` one expert takes in training."""

@@ -63,7 +63,7 @@ def balance_loss(logits: Tensor, load: Tensor) -> Tensor:
     """
     share = load / load.sum()
     probability = logits.softmax(-1).flatten(0, -2).mean(0)
-    return (share * probability).sum()
+    return load.numel() * (share * probability).sum()
 
 
 def router_z_loss(logits: Tensor) -> Tensor:

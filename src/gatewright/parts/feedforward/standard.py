@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.feedforward.base import FeedForward
 from gatewright.parts.part import Cost, Dims, linear_cost, residual_output
 from gatewright.registry import create, register
@@ -17,6 +18,8 @@ class StandardFeedForward(FeedForward):
 
     def __init__(self, dims: Dims, *, hidden: int, activation: Any = "gelu") -> None:
         super().__init__()
+        if hidden < 1:
+            raise UserError(f"feedforward.hidden={hidden}: must be at least 1")
         self.up_proj = nn.Linear(dims.n_embd, hidden, bias=dims.bias)
         self.activation = create("activation", activation, dims.at(width=hidden))
         self.down_proj = residual_output(nn.Linear(hidden, dims.n_embd, bias=dims.bias))

@@ -6,6 +6,7 @@ import math
 
 from torch import nn
 
+from gatewright.errors import UserError
 from gatewright.parts.inits.base import Init
 from gatewright.parts.part import Dims
 from gatewright.registry import register
@@ -20,6 +21,8 @@ class GPT2Init(Init):
 
     def __init__(self, dims: Dims, *, std: float = 0.02) -> None:
         super().__init__(dims)
+        if std <= 0:
+            raise UserError(f"init 'gpt2'.std={std}: must be positive")
         self.std = std
 
     def linear_std(self, layer: nn.Linear, residual: bool) -> float:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.norms.base import Norm
 from gatewright.parts.part import Cost, Dims
 from gatewright.registry import register
@@ -21,6 +22,8 @@ class LayerNorm(Norm):
 
     def __init__(self, dims: Dims, *, shift: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
+        if eps <= 0:
+            raise UserError(f"norm 'layernorm'.eps={eps}: must be positive")
         self.eps = eps
         self.label = "LN" if shift else "LN-NB"
         self.weight = nn.Parameter(torch.empty(dims.width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.norms.base import Norm
 from gatewright.parts.part import Cost, Dims
 from gatewright.registry import register
@@ -22,6 +23,8 @@ class RMSNorm(Norm):
 
     def __init__(self, dims: Dims, *, eps: float = 1e-6) -> None:
         super().__init__()
+        if eps <= 0:
+            raise UserError(f"norm 'rmsnorm'.eps={eps}: must be positive")
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(dims.width))
         self.reset()

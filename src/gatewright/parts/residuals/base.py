@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from gatewright.errors import UserError
 from gatewright.parts.part import Cost, Dims, Part
 from gatewright.registry import create
 
@@ -21,6 +22,8 @@ class Residual(Part):
 
     def __init__(self, dims: Dims, *, norm: Any = "layernorm", dropout: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"norm_position.dropout={dropout}: must be in [0, 1)")
         self.norm = create("norm", norm, dims)
         self.dropout = nn.Dropout(dropout)
 

@@ -1,0 +1,81 @@
+"""A trial that trains nothing: it reads its configuration and writes the run directory that a trial would write.
+
+Usage: fake_trial.py CONFIG_FILE [OVERRIDE…]. ``behaviour.json`` beside the study's folder maps ``arm/seed-N`` to ``fail``,
+``crash`` (no summary), ``once`` (fails at the first attempt) or ``slow``. On SIGTERM it saves its step and leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+STEPS, SAVE_EVERY = 20, 5
+
+
+def main() -> int:
+    """Run the trial."""
+    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    out = Path(config["out"])
+    name = f"{out.parent.name}/{out.name}"
+    behaviour = json.loads((out.parents[2].parent / "behaviour.json").read_text()).get(name, "")
+    out.mkdir(parents=True, exist_ok=True)
+    attempts = out / "attempts.json"
+    earlier = json.loads(attempts.read_text()) if attempts.exists() else []
+    checkpoint = out / "checkpoint"
+    start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    attempts.write_text(
+        json.dumps([*earlier, {"start": start, "overrides": sys.argv[2:], "threads": os.environ["OMP_NUM_THREADS"]}])
+    )
+    (out / "config.yaml").write_text(Path(sys.argv[1]).read_text())
+    if behaviour == "crash":
+        print("Traceback (most recent call last):\n  ...\nMemoryError: no more", flush=True)
+        return 1
+    if behaviour == "fail" or (behaviour == "once" and not earlier):
+        (out / "summary.json").write_text(json.dumps({"status": "failed", "error": "the loss became nan at step 3"}))
+        print("gatewright: the loss became nan at step 3", flush=True)
+        return 1
+
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    loss = 3.7 + 0.01 * config["train"]["seed"] + (0.05 if out.parent.name == "other" else 0.0)
+    loss += 0.001 * (hash((out.parent.name == "other", config["train"]["seed"])) % 5)
+    with (out / "metrics.jsonl").open("a") as metrics:
+        for step in range(start + 1, STEPS + 1):
+            time.sleep(0.2 if behaviour == "slow" else 0.002)
+            value = loss + 1 - step / STEPS
+            metrics.write(
+                json.dumps(
+                    {
+                        "kind": "train",
+                        "step": step,
+                        "tokens": 100 * step,
+                        "loss": value,
+                        "alpha": {},
+                        "tokens_per_second": 1e3,
+                    }
+                )
+                + "\n"
+            )
+            metrics.flush()
+            if step % SAVE_EVERY == 0 or asked:
+                checkpoint.write_text(str(step))
+            if asked:
+                (out / "summary.json").write_text(json.dumps({"status": "interrupted", "error": None}))
+                return 130
+        metrics.write(json.dumps({"kind": "eval", "step": STEPS, "tokens": 100 * STEPS, "val_loss": loss}) + "\n")
+    summary = {
+        "status": "finished", "error": None, "architecture": "fake", "parameters": 100, "flops_per_token": 600,
+        "final_val_loss": loss, "best_val_loss": loss, "best_val_step": STEPS, "steps": STEPS, "tokens": 100 * STEPS,
+        "tokens_per_second": 1e3, "seconds": 1.0, "seed": config["train"]["seed"],
+    }  # fmt: skip
+    (out / "summary.json").write_text(json.dumps(summary))
+    return 0
+
+
+sys.exit(main())
