@@ -1,7 +1,31 @@
 """The component contract: what every registered part promises, line by line, each line a function that checks it."""
 
-from gatewright.contract import accounting, beginning, exporting, interface, numerics, transport  # noqa: F401  (lines)
+from gatewright.contract import (  # noqa: F401  (each defines lines)
+    accounting,
+    beginning,
+    exporting,
+    inits,
+    interface,
+    models,
+    numerics,
+    transport,
+)
 from gatewright.contract.case import Case, cases
 from gatewright.contract.line import MODEL, Broken, Line, Unavailable, lines
+from gatewright.contract.model_case import SMALL_MODEL, ModelCase, model_cases
+from gatewright.contract.verify import Verdict, verify
 
-__all__ = ["MODEL", "Broken", "Case", "Line", "Unavailable", "cases", "lines"]
+__all__ = [
+    "MODEL",
+    "SMALL_MODEL",
+    "Broken",
+    "Case",
+    "Line",
+    "ModelCase",
+    "Unavailable",
+    "Verdict",
+    "cases",
+    "lines",
+    "model_cases",
+    "verify",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +30,9 @@ class Line:
 
     name: str
     check: Callable[[Any], None]
-    kinds: frozenset[str] = field(default_factory=frozenset)
+    kinds: frozenset[str]
+    slow: bool = False
+    """Takes about a second a case; others take milliseconds."""
 
     @property
     def about(self) -> str:
@@ -51,22 +53,24 @@ class Line:
 _lines: list[Line] = []
 
 
-def line(*kinds: str, name: str | None = None) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+def line(
+    *kinds: str, name: str | None = None, slow: bool = False
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Decorator: the function below is a line of the contract of ``kinds`` (without any: of every kind of module)."""
 
     def add(check: Callable[[Any], None]) -> Callable[[Any], None]:
         bound = frozenset(kinds or (kind for kind in KINDS if kind != "init"))
-        _lines.append(Line(name or check.__name__.replace("_", " "), check, bound))
+        _lines.append(Line(name or check.__name__.replace("_", " "), check, bound, slow))
         return check
 
     return add
 
 
 def lines(kind: str) -> list[Line]:
-    """The lines that parts of ``kind`` keep (``"model"``: those of a whole model), in the order they are checked."""
+    """The lines that parts of ``kind`` keep (``"model"``: those of a whole model), slow ones last."""
     if kind not in (*KINDS, MODEL):
         raise unknown("kind of part", kind, [*KINDS, MODEL])
-    return [each for each in _lines if kind in each.kinds]
+    return sorted((each for each in _lines if kind in each.kinds), key=lambda each: each.slow)
 
 
 def demand(holds: bool, message: str) -> None:

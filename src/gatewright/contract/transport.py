@@ -34,14 +34,14 @@ def copied(case: Case) -> None:
         demand(owned.isdisjoint(p.data_ptr() for p in twin.parameters()), f"the {how} shares memory with the first")
 
 
-@line()
+@line(slow=True)
 def compiled(case: Case) -> None:
     """torch.compile takes the part as one graph (fullgraph), and output and gradients agree with eager.
 
     The backend is aot_eager: it traces forward and backward as the real compiler does, but spares generating code,
     which takes ten times as long and depends on the part only through operators that PyTorch tests itself.
     """
-    compare_compiled(case, "aot_eager")
+    compare_compiled(case, "aot_eager_default_partitioner")
 
 
 def compare_compiled(case: Case, backend: str) -> None:

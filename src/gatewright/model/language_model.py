@@ -108,9 +108,8 @@ class LanguageModel(nn.Module):
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
         if targets is None:
             return Output(logits)
-        entropy = F.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction
-        )
+        wide = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+        entropy = F.cross_entropy(wide, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
         aux = self._aux_loss()
         return Output(logits, entropy if aux is None else entropy + aux, entropy, aux)
 

@@ -278,7 +278,7 @@ def _draw_curves(axes: Axes, curves: dict[str, Curves], analysis: Analysis, titl
         axes.plot(curve.tokens, curve.mean, color=colour[name])
         late = curve.tokens >= SETTLED * end
         settled += [low[late].min(), high[late].max()]
-    spread = max(settled) - min(settled)
+    spread = max(settled) - min(settled) or 0.01 * abs(max(settled)) or 1.0
     axes.set_ylim(min(settled) - 0.06 * spread, max(settled) + 0.06 * spread)
     axes.set_xlim(0, end)
     axes.set_title(title)

@@ -16,7 +16,8 @@ def number(value: float | None, digits: int = 4) -> str:
         return "—"
     if value == 0 or not math.isfinite(value):
         return f"{value:g}".replace("-", MINUS)
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded value: 0.9999 may become 1.00
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:,.{decimals}f}".replace("-", MINUS)
 
 
@@ -32,7 +33,7 @@ def count(value: float | None) -> str:
     if value is None:
         return "—"
     for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:  # 999,900 is 1.00 M, not 1,000 k
             return f"{number(value / size, 3)} {unit}"
     return number(value, 3)
 
@@ -72,6 +73,11 @@ def difference_text(c: Comparison) -> str:
         return percent(c.percent(c.mean_difference))
     half = c.percent((c.ci95[1] - c.ci95[0]) / 2)
     return f"{percent(c.percent(c.mean_difference), like=half)} ± {percent(half, sign=False)}"
+
+
+def interval_text(ends: tuple[float, float] | None) -> str:
+    """An interval in the metric's units: ``[+0.0774, +0.0890]``; an em dash for None."""
+    return "—" if ends is None else f"[{ends[0]:+.4f}, {ends[1]:+.4f}]".replace("-", MINUS)
 
 
 def evidence(c: Comparison) -> str:

@@ -27,17 +27,19 @@ configs:
 
 
 def article(title: str) -> list[str]:
-    """The rows of one article as in WikiText-103 (raw), among them a line that only looks like a title."""
+    """The rows of one article as in WikiText-103 (raw), among them two lines that only look like titles."""
     return [
         "",
         f" = {title} = \n",
         "",
         f" {title} is an article . \n",
         " = not a title = \n",
+        "",
         " It goes on . \n",
         "",
         " = = Section = = \n",
         "",
+        " = nor this = \n",
         f" More on {title} . \n",
         "",
     ]
@@ -45,8 +47,8 @@ def article(title: str) -> list[str]:
 
 def joined(title: str) -> str:
     return (
-        f" = {title} = \n\n {title} is an article . \n = not a title = \n It goes on . \n\n = = Section = = \n\n"
-        f" More on {title} . \n\n\n"
+        f" = {title} = \n\n {title} is an article . \n = not a title = \n\n It goes on . \n\n"
+        f" = = Section = = \n\n = nor this = \n More on {title} . \n\n\n"
     )
 
 

@@ -21,6 +21,7 @@ from tokenizers import models, pre_tokenizers
 
 from gatewright.data import BlockSampler, TokenizedCorpus, preparation, prepare
 from gatewright.data.shards import token_dtype
+from gatewright.data.splits import split_key
 from gatewright.data.text_batches import in_batches
 from gatewright.errors import RunError, UserError
 
@@ -39,6 +40,12 @@ def test_every_document_is_on_exactly_one_side_and_reads_back(jsonl, documents, 
     assert Counter(texts["train"] + texts["validation"]) == Counter(documents)
     assert len(texts["validation"]) == 4
     assert texts["train"] == [text for text in documents if text in texts["train"]]  # in the order of the source
+
+
+def test_held_out_documents_come_in_the_order_of_the_draw(jsonl, documents, files_config):
+    texts = split_texts(prepare(files_config(jsonl, validation_fraction=0.5)))["validation"]
+    assert texts == sorted(texts, key=lambda text: split_key(text.encode(), seed=0))
+    assert texts != [text for text in documents if text in texts]
 
 
 def test_documents_are_packed_with_the_separator_after_each(jsonl, files_config):

@@ -1,7 +1,9 @@
 """A trial that trains nothing: it reads its configuration and writes the run directory that a trial would write.
 
-Usage: fake_trial.py CONFIG_FILE [OVERRIDE…]. ``behaviour.json`` beside the study's folder maps ``arm/seed-N`` to ``fail``,
-``crash`` (no summary), ``once`` (fails at the first attempt) or ``slow``. On SIGTERM it saves its step and leaves.
+Usage: fake_trial.py CONFIG_FILE [OVERRIDE…]
+
+``behaviour.json`` beside the study's folder maps ``arm/seed-N`` to ``fail``, ``crash`` (no summary), ``once`` (fails at
+the first attempt) or ``slow``. On SIGTERM it saves its step and leaves.
 """
 
 from __future__ import annotations

@@ -9,11 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.config import Config, to_yaml
-from gatewright.study.plan import Study
+from gatewright.study.plan import Arm, Study
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, Trial
 
 STEPS, RECORDS = 1_000, 50
+BASELINE_LOSSES = [3.676, 3.681, 3.690, 3.672]
+ENVIRONMENT = {
+    "python": "3.11.9",
+    "packages": {"torch": "2.13.0", "numpy": "2.3.5"},
+    "device": "cpu",
+    "device_name": "a processor",
+    "git": {"commit": "0123456789abcdef", "dirty": True},
+    "peak_flops": 4.02e11,
+    "data": {
+        "source": {"name": "sotu", "path": None, "subset": None},
+        "content_sha256": "abcdef0123456789",
+        "tokenizer": {"name": "bpe-1024"},
+        "train": {"tokens": 3_973_814},
+        "validation": {"tokens": 178_703},
+    },
+    "validation": {"tokens": 98_304},
+}
 
 
 def write_run(
@@ -32,9 +49,7 @@ def write_run(
     """One run directory whose validation loss falls from 6.9 to ``final``; α of each layer goes from first to last."""
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(to_yaml(config))
-    (path / "environment.json").write_text(
-        json.dumps({"torch": "2.13.0", "python": "3.11.9", "device": "cpu", **(environment or {})})
-    )
+    (path / "environment.json").write_text(json.dumps({**ENVIRONMENT, **(environment or {})}))
     tokens_per_step = config.train.batch_size * config.train.grad_accumulation * config.model.block_size
     records = []
     for step in range(STEPS // RECORDS, STEPS + 1, STEPS // RECORDS):
@@ -43,10 +58,20 @@ def write_run(
         noise = 0.02 * math.sin(37.0 * step + 11.0 * config.train.seed)
         alphas = {layer: first + (last - first) * done for layer, (first, last) in (alpha or {}).items()}
         common = {"step": step, "tokens": step * tokens_per_step}
-        records.append({"kind": "train", **common, "loss": loss + noise, "lr": 1e-3, "grad_norm": 1.0, "alpha": alphas,
-                        "tokens_per_second": tokens_per_second, "mfu": None, "memory_bytes": 10**8, "time": 0.01 * step})  # fmt: skip
+        train = {
+            "loss": loss + noise,
+            "lr": 1e-3,
+            "grad_norm": 1.0,
+            "alpha": alphas,
+            "mfu": None,
+            "memory_bytes": 10**8,
+        }
+        records.append(
+            {"kind": "train", **common, **train, "tokens_per_second": tokens_per_second, "time": 0.01 * step}
+        )
         if step % (STEPS // 10) == 0:
-            records.append({"kind": "eval", **common, "val_loss": loss, "val_perplexity": math.exp(loss), "val_token_accuracy": 1 / loss})  # fmt: skip
+            scores = {"val_loss": loss, "val_perplexity": math.exp(loss), "val_token_accuracy": 1 / loss}
+            records.append({"kind": "eval", **common, **scores})
     (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     summary = {
         "status": status, "architecture": "4L-4H-128D", "parameters": parameters, "flops_per_token": flops_per_token,
@@ -82,3 +107,18 @@ def plain_config(**train: Any) -> Config:
     for key, value in train.items():
         setattr(config.train, key, value)
     return config
+
+
+def three_arms(seeds: int = 4, **options: Any) -> Study:
+    """Arms ``gelu`` (the baseline), ``worse`` and ``same``."""
+    arms = {"gelu": Arm([], "plain"), "worse": Arm(["model.feedforward=pagelu"]), "same": Arm(["model.init=gpt2"])}
+    return Study("demo", "gelu", arms, list(range(seeds)), **{"equivalence_margin": 0.01, **options})
+
+
+def finish(study: SyntheticStudy) -> SyntheticStudy:
+    """Write all twelve runs: ``worse`` is 2 % worse, ``same`` within 0.1 %."""
+    for seed, loss in enumerate(BASELINE_LOSSES):
+        study.run("gelu", seed, loss)
+        study.run("worse", seed, loss * (1.02 + 0.001 * (seed % 2)), alpha={"0": (0.5, 0.8), "1": (0.5, 0.9)})
+        study.run("same", seed, loss * (1 + 0.0005 * (-1) ** seed))
+    return study

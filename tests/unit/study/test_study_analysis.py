@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from conftest import BASELINE_LOSSES
 from rich.console import Console
-from synthetic_study import SyntheticStudy, plain_config
+from synthetic_study import BASELINE_LOSSES, ENVIRONMENT, SyntheticStudy, plain_config
 
 from gatewright.errors import UserError
 from gatewright.study import analyse, status
@@ -199,7 +198,11 @@ def test_runs_of_another_length_text_or_machine_are_flagged(study: SyntheticStud
     (folder / "summary.json").write_text(json.dumps({**summary, "steps": 900, "tokens": 921_600}))
     for trial in study.plan.trials:
         odd = trial == Trial("same", 1)
-        record = {"packages": {"torch": "2.9.0" if odd else "2.13.0"}, "data": {"content_sha256": "b" if odd else "a"}}
+        record = {
+            **ENVIRONMENT,
+            "packages": {"torch": "2.9.0" if odd else "2.13.0"},
+            "data": {**ENVIRONMENT["data"], "content_sha256": "b" if odd else "a"},
+        }
         (study.folder.run(trial) / "environment.json").write_text(json.dumps(record))
     analysis = analyse(study.folder.path)
     assert {"steps", "tokens", "data"} <= codes(analysis)

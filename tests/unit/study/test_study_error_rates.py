@@ -16,7 +16,7 @@ from gatewright.study import power, statistics
 
 @pytest.fixture(autouse=True)
 def _no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """statsmodels collects garbage in every call of `multipletests`, which makes thousands of calls take minutes."""
+    """Each call of statsmodels' `multipletests` collects garbage, which makes thousands of them take minutes."""
     monkeypatch.setattr("gc.collect", lambda: 0)
 
 

@@ -92,7 +92,7 @@ def test_overrides_for_every_arm_join_the_base_unless_an_arm_contradicts(tmp_pat
     path = write(tmp_path, STUDY)
     plan = make_plan(load_study(path, ["train.max_steps=7"]))
     assert {config.train.max_steps for config in plan.configs.values()} == {7}
-    with pytest.raises(UserError, match="arm 'gelu' has model.feedforward=standard"):
+    with pytest.raises(UserError, match="arm 'gelu' has model\\.feedforward=standard"):
         load_study(path, ["model.feedforward=geglu"])
 
 
@@ -154,7 +154,7 @@ def test_a_folder_goes_on_with_its_plan_and_refuses_another(tmp_path: Path) -> N
     adopt([3, 1, 5], gelu=plain_config(threads=2, seed=9), glu=glu, geglu=plain_config())  # where and when, not what
     before = folder.plan_file.read_bytes(), folder.study_file.read_bytes()
 
-    with pytest.raises(UserError, match="gelu: train.max_steps was 1000, is 60") as caught:
+    with pytest.raises(UserError, match="gelu: train\\.max_steps was 1000, is 60") as caught:
         adopt([3, 1, 5], gelu=plain_config(max_steps=60), glu=glu, geglu=plain_config())
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="seed 1 is gone"):
@@ -173,9 +173,12 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_only_one_process_holds_a_folder(tmp_path: Path) -> None:
-    with StudyFolder(tmp_path / "out").locked():
-        with pytest.raises(UserError, match="another process"), StudyFolder(tmp_path / "out").locked():
-            pass
+    with (
+        StudyFolder(tmp_path / "out").locked(),
+        pytest.raises(UserError, match="another process"),
+        StudyFolder(tmp_path / "out").locked(),
+    ):
+        pass
 
 
 def test_a_setting_that_an_older_plan_did_not_know_counts_as_the_default() -> None:

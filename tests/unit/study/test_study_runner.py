@@ -21,6 +21,7 @@ from gatewright.errors import RunError, UserError
 from gatewright.study import runner as runner_module
 from gatewright.study.plan import Arm, Study
 from gatewright.study.progress import read_progress
+from gatewright.study.report import write_files
 from gatewright.study.runner import run_study
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Trial
@@ -92,11 +93,14 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench whose studies write their numbers and no report, which would take seconds each."""
     monkeypatch.setattr(runner_module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(runner_module, "write_files", lambda analysis: analysis.write() or analysis.folder.path)
     return Bench(tmp_path)
 
 
-def test_all_trials_run_once_and_a_report_is_written(bench: Bench) -> None:
+def test_all_trials_run_once_and_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "write_files", write_files)
     prepared = []
     analysis, printed = bench.run(prepare=prepared.append)
     assert analysis.complete

@@ -55,7 +55,7 @@ class InputAlpha(Alpha):
                 alpha = -(log_p.exp() * log_p).sum(-1, keepdim=True) / math.log(width)
             else:
                 alpha = (log_p.amax(-1, keepdim=True).exp() - 1 / width) / (1 - 1 / width)
-        if self.training:
+        if self.training and alpha.numel():  # an expert may have been given no token
             self.observed.copy_(alpha.detach().mean())
         return alpha
 

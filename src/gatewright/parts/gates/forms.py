@@ -7,7 +7,7 @@ applies f to the gate stream, with GateNorm where the unit has one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,11 +20,16 @@ Gated = Callable[[Tensor, Function], Tensor]
 
 @dataclass(frozen=True)
 class Form:
-    """A way to join the streams; ``self_streams``: b is a itself, and no gate projection exists."""
+    """A way to join the streams.
+
+    ``square``: x itself is mixed in, so width must equal D. ``has_phi``: φ occurs in the formula. ``self_streams``: b is a
+    itself, and no gate projection exists.
+    """
 
     name: str
     combine: Callable[[Tensor, Tensor, Tensor, Tensor, Function, Gated], Tensor]
     square: bool = False
+    has_phi: bool = True
     self_streams: bool = False
 
 
@@ -39,7 +44,7 @@ def _blend(a: Tensor, b: Tensor, x: Tensor, alpha: Tensor, phi: Function, gated:
 
 
 def _skip(a: Tensor, b: Tensor, x: Tensor, alpha: Tensor, phi: Function, gated: Gated) -> Tensor:
-    """``α (σ(b) ⊙ a) + (1 − α) x``: the input itself at α = 0, GLU at α = 1. Needs square projections."""
+    """``α (σ(b) ⊙ a) + (1 − α) x``: the input itself at α = 0, GLU at α = 1. Needs square projections; has no φ."""
     return alpha * (gated(b, torch.sigmoid) * a) + (1 - alpha) * x
 
 
@@ -51,10 +56,10 @@ def _preserve(a: Tensor, b: Tensor, x: Tensor, alpha: Tensor, phi: Function, gat
 _TWO_STREAMS = [
     Form("gate", _gate),
     Form("blend", _blend),
-    Form("skip", _skip, square=True),
+    Form("skip", _skip, square=True, has_phi=False),
     Form("preserve", _preserve),
 ]
-_ONE_STREAM = [Form(f"self_{form.name}", form.combine, form.square, self_streams=True) for form in _TWO_STREAMS]
+_ONE_STREAM = [replace(form, name=f"self_{form.name}", self_streams=True) for form in _TWO_STREAMS]
 FORMS = {form.name: form for form in (*_TWO_STREAMS, *_ONE_STREAM)}
 
 

@@ -29,7 +29,8 @@ class PaGate(Gate):
     The units differ only in their activation φ: σ (paGLU), ReLU (paReGLU), GELU (paGELU), Mish (paMishU), SiLU
     (paSiLU), Swish with learnable β (paSwishU), tanh (paGTU: ``tanh(a) ⊙ [α σ(b) + 1 − α]``), any (paUnit).
 
-    - ``form``: null for the unit's own, which is ``gate`` (paGTU: ``preserve``).
+    - ``form``: null for the unit's own, which is ``gate`` (paGTU: ``preserve``). In ``skip`` φ does not occur, and all
+      units are one.
     - ``gate_norm``: GateNorm, a LayerNorm of the gate stream ``before`` or ``after`` its activation. After it, the gate
       is no longer confined to (0, 1) and takes negative values.
     """
@@ -50,11 +51,11 @@ class PaGate(Gate):
         self.two_streams, self.square = not self.form.self_streams, self.form.square
         if self.square and dims.width != dims.n_embd:
             raise UserError(f"form '{self.form.name}' mixes with its input: width {dims.width} must be {dims.n_embd}")
-        self.activation = create("activation", activation, dims)
+        self.activation = create("activation", activation if self.form.has_phi else "identity", dims)
         self.alpha = make_alpha(alpha, dims)
         self.gate_norm = gate_norm
         self.norm: Norm | None = create("norm", "layernorm", dims) if gate_norm != "none" else None
-        word = word if word != "paUnit" else f"paUnit:{self.activation.label}"
+        word = f"{word}:{self.activation.label}" if word == "paUnit" and self.form.has_phi else word
         details = [self.form.name] if self.form.name != own_form else []
         details += [f"GateNorm-{gate_norm}"] if self.norm is not None else []
         self.label = f"{word}({','.join([*details, f'α={self.alpha.label}'])})"

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.parts.alpha.base import Alpha
 from gatewright.parts.alpha.parse import make_alpha
 from gatewright.parts.part import Dims
 
@@ -64,11 +63,12 @@ class PaGRU(nn.GRU):
     """A `torch.nn.GRU` whose gates act to the degree α; `pagru_update` is the formula of a step.
 
     Arguments, shapes, packed sequences and the names of its weights are those of ``nn.GRU``; the state dict has α's
-    besides, ``alphas.l0…``, ``alphas.l0_reverse…`` (load a GRU's with ``strict=False``). Each layer and direction has an
-    α of its own, unless ``alpha`` is an `Alpha` already, which all share; one that depends on the input sees the
+    besides, ``alphas.l0…``, ``alphas.l0_reverse…`` (load a GRU's with ``strict=False``). Each layer and direction has
+    an α of its own, unless ``alpha`` is an `Alpha` already, which all share; one that depends on the input sees the
     layer's. Raises `UserError` for an α that does not exist or lies outside [0, 1].
 
-    Steps run one after another in Python: the fused kernels know no α.
+    Steps run one after another in Python: the fused kernels know no α. `torch.compile` leaves it alone, as it does
+    ``nn.GRU``, unless ``torch._dynamo.config.allow_rnn`` is set.
     """
 
     def __init__(
@@ -112,16 +112,16 @@ class PaGRU(nn.GRU):
             self.check_forward_args(input.data, h, input.batch_sizes)
             steps, h = self._run(input.data, h, input.batch_sizes.tolist())
             return input._replace(data=steps), self.permute_hidden(h, input.unsorted_indices)
-        if input.dim() == 2:
-            steps, h = self.forward(input.unsqueeze(self._batch_dim), None if hx is None else hx.unsqueeze(1))
-            return steps.squeeze(self._batch_dim), h.squeeze(1)  # type: ignore[union-attr]
-        h = self._start(input, input.shape[self._batch_dim], hx, None)
-        self.check_forward_args(input, h, None)
-        in_time = input.transpose(0, 1) if self.batch_first else input
-        length, batch = in_time.shape[:2]
-        steps, h = self._run(in_time.flatten(0, 1), h, [batch] * length)
+        batched = input.dim() == 3
+        x = input if batched else input.unsqueeze(self._batch_dim)
+        h = self._start(x, x.shape[self._batch_dim], hx if batched or hx is None else hx.unsqueeze(1), None)
+        self.check_forward_args(x, h, None)
+        x = x.transpose(0, 1) if self.batch_first else x
+        length, batch = x.shape[:2]
+        steps, h = self._run(x.flatten(0, 1), h, [batch] * length)
         steps = steps.unflatten(0, (length, batch))
-        return steps.transpose(0, 1) if self.batch_first else steps, h
+        steps = steps.transpose(0, 1) if self.batch_first else steps
+        return (steps, h) if batched else (steps.squeeze(self._batch_dim), h.squeeze(1))
 
     @property
     def _batch_dim(self) -> int:

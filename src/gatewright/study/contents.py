@@ -1,0 +1,208 @@
+"""What a report says, as plain words and tables; the templates only arrange it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewright.study.analyse import Analysis
+from gatewright.study.gather import ArmResult, TrialResult
+from gatewright.study.statistics import Comparison
+from gatewright.study.trials import differences
+from gatewright.study.wording import (
+    VERDICT_LABELS,
+    count,
+    difference_text,
+    headline,
+    interval_text,
+    metric_value,
+    number,
+    p_number,
+    percent,
+    sentence,
+)
+
+ENVIRONMENT_SHOWN = {
+    "device_name": "device", "cpu": "processor", "logical_cores": "cores", "threads": "threads a run",
+    "precision": "precision", "python": "Python", "platform": "platform", "git": "commit", "peak_flops": "peak FLOP/s",
+    "peak_how": "peak is",
+}  # fmt: skip
+"""What of ``environment.json`` a reader wants to see, and what to call it."""
+
+
+def report_contents(analysis: Analysis) -> dict[str, Any]:
+    """Everything a template needs, by the names the templates use."""
+    study = analysis.study
+    return {
+        "study": study,
+        "metric": study.judged_by,
+        "analysis": analysis,
+        "headline": headline(analysis.comparisons, study.baseline),
+        "verdicts": [_verdict(c, analysis) for c in _by_interest(analysis)],
+        "warnings": [r.text for r in analysis.remarks if r.level == "warning"],
+        "notes": [r.text for r in analysis.remarks if r.level == "note"],
+        "rows": [_row(arm, analysis) for arm in analysis.ranking],
+        "sight": [_sight(c, analysis) for c in analysis.comparisons if c.sd],
+        "designs": [_design(arm, analysis) for arm in analysis.arms.values()],
+        "trials": [_trial(t) for arm in analysis.arms.values() for t in arm.trials],
+        "environment": _environment(analysis),
+        "run_tokens": count(analysis.baseline.recorded("tokens")),
+        "repeat": f"gatewright study run study.yaml --out {study.name}-again",
+    }
+
+
+def _by_interest(analysis: Analysis) -> list[Comparison]:
+    """What a reader looks for first: winners, then equals, then losers; within each from best to worst."""
+    order = ("better", "equivalent", "worse", "inconclusive", "none")
+    ranked = [c for arm in analysis.ranking if (c := analysis.comparison(arm.name)) is not None]
+    return sorted(ranked, key=lambda c: order.index(c.verdict))
+
+
+def _verdict(c: Comparison, analysis: Analysis) -> dict[str, Any]:
+    return {
+        "arm": c.arm,
+        "verdict": c.verdict,
+        "label": VERDICT_LABELS[c.verdict],
+        "sentence": sentence(c, analysis.study.judged_by),
+    }
+
+
+def _row(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:
+    c = analysis.comparison(arm.name)
+    baseline = analysis.baseline
+    memory = arm.recorded("peak_memory_bytes")
+    return {
+        "arm": arm.name,
+        "about": arm.about,
+        "is_baseline": arm is baseline,
+        "mean": metric_value(arm.mean),
+        "sd": metric_value(arm.sd),
+        "n": arm.n,
+        "difference": difference_text(c) if c else "—",
+        "interval": interval_text(c.ci95 if c else None),
+        "p": p_number(c.p_value) if c else "—",
+        "p_adjusted": p_number(c.p_adjusted) if c else "—",
+        "p_sign_flip": p_number(c.p_sign_flip) if c else "—",
+        "effect": "—" if c is None or c.effect_size is None else number(c.effect_size, 2),
+        "verdict": c.verdict if c else "",
+        "label": VERDICT_LABELS[c.verdict] if c else "baseline" if arm is baseline else "not compared",
+        "architecture": arm.recorded("architecture") or "—",
+        "parameters": _exact(arm.recorded("parameters")),
+        "parameters_against": _against(arm, baseline, "parameters"),
+        "flops": count(arm.recorded("flops_per_token")),
+        "flops_against": _against(arm, baseline, "flops_per_token"),
+        "speed": count(arm.tokens_per_second),
+        "memory": "—" if memory is None else f"{count(memory)}B",
+        "best": metric_value(_mean(arm, "best_val_loss")),
+    }
+
+
+def _sight(c: Comparison, analysis: Analysis) -> dict[str, Any]:
+    """What the comparison could have seen, and how many seeds it would take to see more."""
+    detectable = analysis.detectable(c)
+    targets = {"the measured difference": abs(c.mean_difference)}
+    if c.margin is not None:
+        targets = {f"a difference of {percent(c.percent(c.margin), sign=False)}": c.margin} | targets
+    return {
+        "arm": c.arm,
+        "n": c.n,
+        "sd": percent(c.percent(c.sd or 0.0), sign=False),
+        "detectable": "—" if detectable is None else percent(c.percent(detectable), sign=False),
+        "seeds": [
+            {"what": what, "needed": _needed(analysis.seeds_for(c, difference) if difference else None)}
+            for what, difference in targets.items()
+        ],
+    }
+
+
+def _design(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:
+    designs = analysis.folder.plan()["arms"]
+    changed = differences(designs[analysis.study.baseline], designs[arm.name])
+    example = next((t.trial for t in arm.trials if t.run is not None), None)
+    return {
+        "arm": arm.name,
+        "about": arm.about,
+        "overrides": arm.overrides,
+        "is_baseline": arm.name == analysis.study.baseline,
+        "changed": [{"key": key, "baseline": _plain(was), "here": _plain(now)} for key, was, now in changed],
+        "config": None
+        if example is None
+        else (analysis.folder.run(example) / "config.yaml").read_text(encoding="utf-8"),
+        "config_of": None if example is None else f"runs/{example.name}/config.yaml",
+    }
+
+
+def _trial(result: TrialResult) -> dict[str, Any]:
+    summary = result.summary
+    seconds = summary.get("seconds")
+    return {
+        "arm": result.trial.arm,
+        "seed": result.trial.seed,
+        "state": result.state,
+        "value": metric_value(result.value),
+        "best": metric_value(summary.get("best_val_loss")),
+        "best_step": "—" if summary.get("best_val_step") is None else f"{summary['best_val_step']:,}",
+        "steps": "—" if summary.get("steps") is None else f"{summary['steps']:,}",
+        "tokens": count(summary.get("tokens")),
+        "speed": count(summary.get("tokens_per_second")),
+        "mfu": "—" if summary.get("mfu") is None else f"{summary['mfu']:.1%}",
+        "seconds": "—" if seconds is None else f"{seconds:,.0f} s",
+        "error": result.error or "",
+    }
+
+
+def _environment(analysis: Analysis) -> list[tuple[str, str]]:
+    """The environment of the first usable run, in words; where runs differ the remarks say so."""
+    run = next(
+        (t.run for arm in analysis.arms.values() for t in arm.trials if t.run is not None and t.value is not None), None
+    )
+    if run is None:
+        return []
+    record = run.environment
+    shown = [
+        (label, _environment_value(key, record[key]))
+        for key, label in ENVIRONMENT_SHOWN.items()
+        if record.get(key) is not None
+    ]
+    if data := record.get("data"):
+        shown.insert(0, ("data", _data(data, record.get("validation"))))
+    packages = ", ".join(f"{name} {version}" for name, version in (record.get("packages") or {}).items())
+    return [*shown, *([("packages", packages)] if packages else [])]
+
+
+def _data(data: dict[str, Any], validation: dict[str, Any] | None) -> str:
+    source = " ".join(str(data["source"][key]) for key in ("name", "path", "subset") if data["source"].get(key))
+    scored = f", {count(validation['tokens'])} of them scored" if validation else ""
+    return (
+        f"{source}: {count(data['train']['tokens'])} training tokens, {count(data['validation']['tokens'])} held out"
+        f"{scored}; tokenizer {data['tokenizer']['name']}; content {data['content_sha256'][:12]}"
+    )
+
+
+def _environment_value(key: str, value: Any) -> str:
+    if key == "git":
+        return f"{value['commit'][:12]}{' with uncommitted changes' if value.get('dirty') else ''}"
+    return f"{count(value)}FLOP/s" if key == "peak_flops" else str(value)
+
+
+def _exact(value: int | None) -> str:
+    return "—" if value is None else f"{value:,}"
+
+
+def _against(arm: ArmResult, baseline: ArmResult, key: str) -> str:
+    own, reference = arm.recorded(key), baseline.recorded(key)
+    if arm is baseline or not own or not reference:
+        return ""
+    return "equal" if own == reference else percent(100 * (own / reference - 1))
+
+
+def _mean(arm: ArmResult, key: str) -> float | None:
+    values = [t.summary[key] for t in arm.trials if t.value is not None and t.summary.get(key) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _needed(seeds: int | None) -> str:
+    return "more than 1,000" if seeds is None else f"about {seeds}"
+
+
+def _plain(value: Any) -> str:
+    return "—" if value is None else str(value)
