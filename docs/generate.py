@@ -9,7 +9,7 @@ import json
 import pkgutil
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,14 +21,12 @@ from omegaconf import OmegaConf
 import gatewright as gw
 from gatewright.config import Config, from_dict, list_presets
 from gatewright.contract import Case
-from gatewright.data.corpora import corpus_classes, list_corpora
+from gatewright.data.corpora import list_corpora
+from gatewright.data.corpora.base import corpus_classes
 from gatewright.files import write_atomic
 from gatewright.registry import KINDS, Entry, _aliases, entries
 
-HERE = Path(__file__).parent
-PRESETS = "gatewright.config.presets"
-CHOSEN_BY = {"gate": "model.feedforward", "alpha": "model.alpha"}
-"""The key that chooses a kind of part, where it is not ``model.<kind>``."""
+HERE, PRESETS = Path(__file__).parent, "gatewright.config.presets"
 
 
 def describe_kind(kind: str) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def describe_kind(kind: str) -> dict[str, Any]:
     classes = {entry.target: [other for other in found if other.target is entry.target] for entry in found}
     return {
         "name": kind,
-        "key": CHOSEN_BY.get(kind, f"model.{kind}"),
+        "key": "model.feedforward" if kind == "gate" else f"model.{kind}",
         "doc": inspect.getdoc(pkgutil.resolve_name(KINDS[kind])),
         "names": [describe_name(entry) for entry in found],
         "classes": [describe_class(target, family) for target, family in classes.items()],
@@ -58,7 +56,7 @@ def describe_name(entry: Entry) -> dict[str, Any]:
 def describe_class(target: type, family: list[Entry]) -> dict[str, Any]:
     """A class, under all names it is registered by, with the knobs that any of them leaves open."""
     hints = get_type_hints(target.__init__)  # type: ignore[misc]
-    knobs = {name: knob for entry in family for name, knob in entry.knobs().items()}
+    knobs = dict(pair for entry in family for pair in entry.knobs().items())
     rows = [(n, in_words(hints[n]), None if k.default is k.empty else written(k.default)) for n, k in knobs.items()]
     return {"names": [entry.name for entry in family], "doc": inspect.getdoc(target), "knobs": rows}
 
@@ -71,9 +69,10 @@ def blocks(cls: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, s
         if dataclasses.is_dataclass(hints[field.name]):
             inside.append((hints[field.name], f"{key}."))
             continue
-        part = field.metadata["part"]
-        kind = f"[{part}](parts.md#{part})" if part else in_words(hints[field.name])
-        rows.append((key, kind, written(field.default), field.metadata["doc"]))
+        part, kind = field.metadata["part"], in_words(hints[field.name])
+        rows.append(
+            (key, f"[{part}](parts.md#{part})" if part else kind, written(field.default), field.metadata["doc"])
+        )
     yield prefix.removesuffix(".") or "The run", rows
     for block, name in inside:
         yield from blocks(block, name)
@@ -85,11 +84,11 @@ def presets(group: str) -> list[dict[str, Any]]:
     found = []
     for name in list_presets(group):
         lines = files(PRESETS).joinpath(group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-        with initialize_config_module(version_base="1.3", config_module=PRESETS):
-            values = OmegaConf.to_container(compose(overrides=[f"+{group}={name}"]))[group]  # type: ignore[index]
-        chosen, default = dataclasses.asdict(from_dict(block, values)), dataclasses.asdict(block())
-        sets = [f"{key}={written(value)}" for key, value in chosen.items() if value != default[key]]
         about = " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
+        with initialize_config_module(version_base="1.3", config_module=PRESETS):
+            values: Any = OmegaConf.to_container(compose(overrides=[f"+{group}={name}"]))
+        chosen, default = dataclasses.asdict(from_dict(block, values[group])), dataclasses.asdict(block())
+        sets = [f"{key}={written(value)}" for key, value in chosen.items() if value != default[key]]
         found.append({"name": name, "about": about, "sets": sets})
     return found
 
@@ -125,29 +124,25 @@ def configuration_page() -> dict[str, Any]:
     return {"blocks": list(blocks(Config)), "groups": groups, "models": models}
 
 
-PAGES: dict[str, Callable[[], dict[str, Any]]] = {"parts.md": parts_page, "configuration.md": configuration_page}
+PAGES = {"parts.md": parts_page, "configuration.md": configuration_page}
 
 
 def main() -> int:
     """Write the pages or compare them with what would be written; 1 if any was found out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
-    check = parser.parse_args().check
-    jinja = Environment(
-        loader=FileSystemLoader(HERE / "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    check, loader = parser.parse_args().check, FileSystemLoader(HERE / "templates")
+    jinja = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"md": lambda text: text.replace("``", "`"), "cell": lambda text: text.replace("|", r"\|")}
-    stale = []
+    stale = 0
     for name, page in PAGES.items():
-        text = jinja.get_template(f"{name}.j2").render(page()).rstrip() + "\n"
-        path = HERE / name
+        text, path = jinja.get_template(f"{name}.j2").render(page()).rstrip() + "\n", HERE / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(path)
+            stale += 1
+            print(f"{path} is out of date: run `make docs`" if check else f"writing {path}")
             if not check:
                 write_atomic(path, text)
-    for path in stale:
-        print(f"{path} is out of date: run `make docs`" if check else f"wrote {path}")
-    return int(check and bool(stale))
+    return int(check and stale > 0)
 
 
 if __name__ == "__main__":

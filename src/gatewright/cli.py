@@ -213,14 +213,10 @@ def study_run(
 
     [bold]gatewright study run studies/demo.yaml --workers 2[/bold]
     """
-    from gatewright.study import describe_plan, load_study, run_study
+    from gatewright.study import load_study, run_study
 
-    study = load_study(file, overrides or [])
-    if dry_run:
-        console.print(describe_plan(study))
-        return
-    analysis = run_study(study, out=out, workers=workers)
-    if analysis.failed:
+    analysis = run_study(load_study(file, overrides or []), out=out, workers=workers, dry_run=dry_run)
+    if analysis is not None and analysis.failed:
         raise typer.Exit(FAILURE)
 
 

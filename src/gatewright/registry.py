@@ -53,8 +53,7 @@ class Entry:
 
     def knobs(self) -> dict[str, inspect.Parameter]:
         """The keyword-only arguments a user may set, by name."""
-        parameters = inspect.signature(self.target).parameters
-        return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n not in self.fixed}
+        return {name: knob for name, knob in _keyword_only(self.target).items() if name not in self.fixed}
 
 
 _entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
@@ -132,7 +131,7 @@ def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **c
         if key in entry.fixed:
             raise UserError(f"{where} fixes {key}={entry.fixed[key]}")
     check_keys(where, knobs, set(accepted))
-    hints = get_type_hints(entry.target.__init__)  # type: ignore[misc]
+    hints = _type_hints(entry.target)
     checked = {key: check_value(f"{where}.{key}", value, hints[key]) for key, value in knobs.items()}
     offered = {key: value for key, value in context.items() if value is not None and key in accepted}
     for key in set(context) & set(entry.fixed):
@@ -151,6 +150,17 @@ def split_spec(kind: str, spec: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return spec["name"], {k: v for k, v in spec.items() if k != "name"}
     raise UserError(f"{kind}={spec!r}: expected a name or a mapping with 'name'")
+
+
+@cache
+def _keyword_only(target: type) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(target).parameters
+    return {name: knob for name, knob in parameters.items() if knob.kind is knob.KEYWORD_ONLY}
+
+
+@cache
+def _type_hints(target: type) -> dict[str, Any]:
+    return get_type_hints(target.__init__)  # type: ignore[misc]
 
 
 @cache

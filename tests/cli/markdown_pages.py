@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -23,6 +24,27 @@ PARSER = MarkdownIt("commonmark").enable("table")
 COMMENT = re.compile(r"<!-- (not run|file): (.+?) -->")
 HARMLESS = ("#", "cd ", "git ", "pip ", "source ")
 """Beginnings of lines in ``bash`` blocks that set a reader up and are not run."""
+
+ONE_PROCESS = """
+import contextlib, shlex, sys
+from gatewright.cli import main
+
+def run(where, language, text):
+    print(f"--- {where}: {text}", flush=True)
+    if language == "python":
+        exec(compile(text, where, "exec"), {"__name__": "__main__"})
+        return
+    command, _, file = text.partition(" > ")
+    sys.argv = shlex.split(command)
+    with contextlib.ExitStack() as stack:
+        if file:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(file, "w"))))
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, f"{where}: exit status {stop.code}: {text}"
+"""
+"""Runs commands and programs one after another in one interpreter: starting one costs more than most commands."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,14 @@ class Block:
         """The lines of a ``bash`` block, those continued with a backslash joined."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [line.strip() for line in lines if line.strip()]
+
+
+class Step(NamedTuple):
+    """Something to be run: where it stands, ``bash`` or ``python``, and the command line or program."""
+
+    where: str
+    language: str
+    text: str
 
 
 def tokens(page: Path) -> list[Token]:
@@ -71,39 +101,53 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def run_page(page: Path, folder: Path, cache: Path) -> int:
-    """Run a page in ``folder``; returns how many commands and programs were run, and fails at the first that fails."""
+def steps(page: Path) -> list[Step]:
+    """What a page asks to be run. Targets of make must exist, and a line that is no known command is an error."""
+    found = []
+    for block in blocks(page):
+        where = f"{page.name}, line {block.line}"
+        if block.order:
+            continue
+        if block.language == "python":
+            found.append(Step(where, "python", block.text))
+        for command in block.commands if block.language == "bash" else ():
+            if command.startswith("gatewright "):
+                found.append(Step(where, "bash", command))
+            elif command.startswith("make "):
+                call = ["make", "--dry-run", "--directory", str(ROOT), command.split()[1]]
+                assert subprocess.run(call, capture_output=True, check=False).returncode == 0, f"{where}: {command}"
+            else:
+                assert command.startswith(HARMLESS), f"{where}: the tests do not know what to do with '{command}'"
+    return found
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the blocks that a page says are files."""
+    for block in blocks(page):
+        if block.order == "file":
+            path = folder / block.argument
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+
+
+def run_page(page: Path, folder: Path, cache: Path, *, one_process: bool = False) -> int:
+    """Run a page in ``folder``, each step in a process of its own or all in one; returns how many steps there were."""
+    found = steps(page)
+    write_files(page, folder)
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "OMP_NUM_THREADS": "1",
         "GATEWRIGHT_CACHE": str(cache),
     }
-
-    def run(where: str, command: list[str]) -> None:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{where}: {command[-1]}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-
-    count = 0
-    for block in blocks(page):
-        where = f"{page.name}, line {block.line}"
-        if block.order == "file":
-            path = folder / block.argument
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
-        elif block.order == "not run":
-            continue
-        elif block.language == "python":
-            run(where, [sys.executable, "-c", block.text])
-            count += 1
-        elif block.language == "bash":
-            for command in block.commands:
-                if command.startswith("make "):
-                    target = command.split()[1]
-                    run(where, ["make", "--dry-run", "--directory", str(ROOT), target])
-                elif command.startswith("gatewright "):
-                    run(where, ["bash", "-euo", "pipefail", "-c", command])
-                    count += 1
-                else:
-                    assert command.startswith(HARMLESS), f"{where}: the tests do not know what to do with '{command}'"
-    return count
+    python = [sys.executable, "-c"]
+    if one_process:
+        calls = [[*python, "\n".join([ONE_PROCESS, *(f"run(*{tuple(step)!r})" for step in found)])]]
+    else:
+        shell = ["bash", "-euo", "pipefail", "-c"]
+        calls = [[*(shell if step.language == "bash" else python), step.text] for step in found]
+    for call in calls:
+        done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        shown = "" if one_process else f"{call[-1]}\n"
+        assert done.returncode == 0, f"{page.name}: {shown}{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return len(found)

@@ -17,12 +17,12 @@ def all_cases(entry: Entry) -> list[Case]:
     return list(cases(entry)) if entry.kind != "init" else [Case(entry)]
 
 
-def first_of_its_class(entry: Entry) -> bool:
-    """Whether no part before it is the same class: units of a family differ in one activation."""
-    family = [other for other in entries(entry.kind).values() if other.target is entry.target]
-    return family[0] == entry
+def stands_for_others(entry: Entry) -> bool:
+    """Whether no later part of its kind runs the same ``forward``: units differ in φ, attentions in their kernel."""
+    family = [other for other in entries(entry.kind).values() if other.target.forward is entry.target.forward]
+    return family[-1] == entry
 
 
 def fewer_cases(entry: Entry) -> list[Case]:
-    """The defaults; all cases for one member of each family."""
-    return all_cases(entry) if first_of_its_class(entry) else [Case(entry)]
+    """The defaults; all cases for one of the parts that share a ``forward``."""
+    return all_cases(entry) if entry.kind == "init" or stands_for_others(entry) else [Case(entry)]

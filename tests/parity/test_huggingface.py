@@ -47,25 +47,30 @@ def pairs() -> dict[str, Pair]:
     llama = {**SMALL, "intermediate_size": 96, "max_position_embeddings": 48, "rms_norm_eps": 1e-6}
     qwen = {**llama, "num_key_value_heads": 2, "head_dim": 24}
     no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    hidden = ("model.hidden=96",)
     gpt2 = GPT2Config(n_layer=3, n_head=4, n_embd=64, n_positions=48, vocab_size=101, **no_dropout)
     found = {
         "gpt2": Pair("gpt2", ("model=gpt2",), GPT2LMHeadModel(gpt2)),
         "llama": Pair(
-            "llama", ("model=llama", "model.hidden=96"),
+            "llama", ("model=llama", *hidden),
             LlamaForCausalLM(LlamaConfig(**llama, num_key_value_heads=4, tie_word_embeddings=False)),
         ),
         "llama with grouped queries, a long RoPE period, tied": Pair(
-            "llama", ("model=llama", "model.hidden=96", "model.kv_heads=2", "model.position.theta=500000.0", "model.tie_weights=true"),
-            LlamaForCausalLM(LlamaConfig(**llama, num_key_value_heads=2, rope_parameters=rope(5e5), tie_word_embeddings=True)),
+            "llama", ("model=llama", *hidden, "model.kv_heads=2", "model.position.theta=5e5", "model.tie_weights=true"),
+            LlamaForCausalLM(
+                LlamaConfig(**llama, num_key_value_heads=2, rope_parameters=rope(5e5), tie_word_embeddings=True)
+            ),
         ),
         "llama with biases": Pair(
-            "llama", ("model=llama", "model.hidden=96", "model.kv_heads=1", "model.bias=true"),
+            "llama", ("model=llama", *hidden, "model.kv_heads=1", "model.bias=true"),
             LlamaForCausalLM(
-                LlamaConfig(**llama, num_key_value_heads=1, attention_bias=True, mlp_bias=True, tie_word_embeddings=False)
+                LlamaConfig(
+                    **llama, num_key_value_heads=1, attention_bias=True, mlp_bias=True, tie_word_embeddings=False
+                )
             ),
         ),
         "qwen3 with heads wider than D / H": Pair(
-            "qwen3", ("model=qwen3", "model.hidden=96", "model.kv_heads=2", "model.head_dim=24"),
+            "qwen3", ("model=qwen3", *hidden, "model.kv_heads=2", "model.head_dim=24"),
             Qwen3ForCausalLM(Qwen3Config(**qwen, rope_parameters=rope(1e6), tie_word_embeddings=True)),
         ),
     }  # fmt: skip

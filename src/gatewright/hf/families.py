@@ -79,7 +79,8 @@ def to_native(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
 
     Raises `UserError` for an unknown family and for a model that has tensors the family has no place for.
     """
-    native, used = {}, set()
+    native: dict[str, Tensor] = {}
+    used: set[str] = set()
     for weight in _weights(family, state):
         if not all(name in state for name in weight.ours):
             continue
@@ -96,7 +97,7 @@ def from_native(state: Mapping[str, Tensor], family: Family, shapes: Mapping[str
 
     Raises `UserError` for an unknown family, for tensors that are missing, and for shapes that do not fit.
     """
-    ours = {}
+    ours: dict[str, Tensor] = {}
     for weight in _weights(family, shapes):
         if not all(name in shapes for name in weight.ours):
             continue

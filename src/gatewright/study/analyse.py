@@ -118,7 +118,7 @@ class Analysis:
         return {
             "arm": c.arm,
             "sentence": sentence(c, self.study.judged_by),
-            "relative_difference_percent": c.percent(c.mean_difference),
+            "relative_difference_percent": c.percent(c.mean_difference) if c.baseline_mean else None,
             "sd_of_differences": c.sd,
             "ci95_bootstrap": None if c.ci95_bootstrap is None else list(c.ci95_bootstrap),
             "p_sign_flip": c.p_sign_flip,

@@ -38,7 +38,7 @@ STATE_STYLES: dict[State, str] = {
 VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
 
 
-def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -> Table:
+def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -> RenderableType:
     """All trials with state, step, losses, speed and time left; beyond ``most`` rows only those that have news."""
     tally = Counter(row.state for row in rows)
     said = ", ".join(f"{tally[state]} {state}" for state in STATE_STYLES if tally[state])
@@ -67,11 +67,10 @@ def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -
             count(progress.tokens_per_second) if running else "",
             duration(row.seconds_left) if running and row.seconds_left is not None else "",
         )
-        if row.error and row.state != "finished":
-            table.add_row("", "", Text("└ why", style="dim"), Text(row.error, style="red", overflow="fold"))
     if len(shown) < len(rows):
         table.caption = f"and {len(rows) - len(shown)} more"
-    return table
+    errors = [Text(f"{r.trial.name}: {r.error}", style="red") for r in shown if r.error and r.state != "finished"]
+    return Group(table, *errors)
 
 
 def study_seconds_left(rows: Sequence[TrialRow]) -> float | None:
@@ -125,9 +124,9 @@ def describe_plan(study: Study) -> RenderableType:
     ]
     if len(study.seeds) < 3:
         lines.append("fewer than three seeds: at best a very large difference can be shown")
-    if any(config.data.vocabulary == "tokenizer" for config in plan.configs.values()):
+    if any(_vocabulary_open(config) for config in plan.configs.values()):
         lines.append(
-            "the tokenizer sets the vocabulary when the data are prepared; counts here are for the configured one"
+            "the tokenizer will set the vocabulary when the data are prepared; counts are for the configured one"
         )
     return Group(table, *(Text(line) for line in lines))
 

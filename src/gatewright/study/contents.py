@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from gatewright.study.analyse import Analysis
@@ -124,11 +125,15 @@ def _design(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:
         "overrides": arm.overrides,
         "is_baseline": arm.name == analysis.study.baseline,
         "changed": [{"key": key, "baseline": _plain(was), "here": _plain(now)} for key, was, now in changed],
-        "config": None
-        if example is None
-        else (analysis.folder.run(example) / "config.yaml").read_text(encoding="utf-8"),
+        "config": None if example is None else _without_place(analysis.folder.run(example) / "config.yaml"),
         "config_of": None if example is None else f"runs/{example.name}/config.yaml",
     }
+
+
+def _without_place(config_file: Path) -> str:
+    """A configuration as written, without the folder it was run in: not part of the design."""
+    lines = config_file.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("out:"))
 
 
 def _trial(result: TrialResult) -> dict[str, Any]:

@@ -215,8 +215,8 @@ class Comparison:
         return self.p_equivalence_adjusted is not None and self.p_equivalence_adjusted < self.alpha
 
     def percent(self, difference: float) -> float:
-        """A difference as a percentage of the baseline's mean (taken as known)."""
-        return 100 * difference / abs(self.baseline_mean)
+        """A difference as a percentage of the baseline's mean (taken as known); NaN where that is 0."""
+        return 100 * difference / abs(self.baseline_mean) if self.baseline_mean else float("nan")
 
 
 def compare_paired(

@@ -62,6 +62,8 @@ def p_number(p: float | None) -> str:
 
 def percent(value: float, *, sign: bool = True, like: float | None = None) -> str:
     """A percentage, ``+2.26 %``, with the decimals that an uncertainty ``like`` (or the value itself) deserves."""
+    if not math.isfinite(value):
+        return "—"
     reference = abs(value if like is None else like)
     decimals = 1 if reference >= 1 else 2 if reference >= 0.02 or reference == 0 else 3 if reference >= 0.002 else 4
     return f"{value:{'+' if sign else ''}.{decimals}f} %".replace("-", MINUS)

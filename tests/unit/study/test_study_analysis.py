@@ -15,6 +15,8 @@ from synthetic_study import BASELINE_LOSSES, ENVIRONMENT, SyntheticStudy, plain_
 from gatewright.errors import UserError
 from gatewright.study import analyse, status
 from gatewright.study.analyse import Analysis
+from gatewright.study.board import study_seconds_left, trial_table
+from gatewright.study.progress import Progress, TrialRow
 from gatewright.study.statistics import compare_paired, holm
 from gatewright.study.trials import Trial
 
@@ -265,3 +267,23 @@ def test_status_lists_every_trial(make_study: Callable[..., SyntheticStudy]) -> 
     assert "4 waiting" in text
     assert "the disk is full" in text
     assert "1,000/1,000 100%" in text
+
+
+def test_a_long_table_keeps_to_what_has_news() -> None:
+    rows = [
+        TrialRow(Trial("arm", seed), state, Progress(step=seed, tokens_per_second=100.0), 100, 10, error)
+        for seed, (state, error) in enumerate(
+            [("finished", None)] * 20
+            + [("running", None)] * 2
+            + [("failed", "the disk is full")]
+            + [("waiting", None)] * 20
+        )
+    ]
+    console = Console(width=140, record=True)
+    console.print(trial_table("Study x", rows, most=10))
+    text = console.export_text()
+    assert "2 running, 20 finished, 1 failed" in text
+    assert "arm/seed-22: the disk is full" in text
+    assert "and 40 more" in text
+    left = (80 + 79 + sum(100 - seed for seed in range(23, 43))) * 10 / 200
+    assert study_seconds_left(rows) == pytest.approx(left)

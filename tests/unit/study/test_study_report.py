@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -177,6 +178,19 @@ def test_a_report_can_be_written_at_any_time(
     assert "is not finished (waiting)" in text
     assert ("One seed allows no verdict." in text) == (len(finished) == 2)
     assert ("Nothing can be compared yet." in text) == (len(finished) < 2)
+
+
+def test_a_baseline_that_scores_nothing_has_no_percentages(make_study: Callable[..., SyntheticStudy]) -> None:
+    study = make_study(seeds=2, metric="val_token_accuracy")
+    for seed in range(2):
+        for arm, loss in (("gelu", math.inf), ("worse", math.inf), ("same", 4.0 + seed)):
+            study.run(arm, seed, 3.7)
+            summary = study.folder.run(Trial(arm, seed)) / "summary.json"
+            summary.write_text(json.dumps({**json.loads(summary.read_text()), "val_token_accuracy": 1 / loss}))
+    write_report(study.folder.path)
+    results = json.loads((study.folder.path / "results.json").read_text())
+    assert [d["relative_difference_percent"] for d in results["details"]] == [None, None]
+    assert results["comparisons"][1]["mean_difference"] == pytest.approx(0.225)
 
 
 def test_warnings_come_before_the_figures(study: SyntheticStudy) -> None:
