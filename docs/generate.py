@@ -24,7 +24,7 @@ from gatewright.contract import Case
 from gatewright.data.corpora import list_corpora
 from gatewright.data.corpora.base import corpus_classes
 from gatewright.files import write_atomic
-from gatewright.registry import KINDS, Entry, _aliases, entries
+from gatewright.registry import KINDS, Entry, entries
 
 HERE, PRESETS = Path(__file__).parent, "gatewright.config.presets"
 
@@ -46,7 +46,7 @@ def describe_name(entry: Entry) -> dict[str, Any]:
     """One name: its aliases, its word in a model's name, and what it fixes of its class's knobs."""
     return {
         "name": entry.name,
-        "aliases": [alias for alias, name in _aliases[entry.kind].items() if name == entry.name],
+        "aliases": entry.aliases,
         "label": getattr(Case(entry).part(), "label", ""),
         "summary": entry.summary,
         "fixed": [f"{key}={written(fixed)}" for key, fixed in entry.fixed.items() if key != "word"],

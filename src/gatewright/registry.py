@@ -47,6 +47,11 @@ class Entry:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def aliases(self) -> list[str]:
+        """Other names that find this part."""
+        return [alias for alias, name in _aliases[self.kind].items() if name == self.name]
+
+    @property
     def summary(self) -> str:
         """First line of the class's docstring."""
         return (inspect.getdoc(self.target) or "").partition("\n")[0]

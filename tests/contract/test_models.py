@@ -106,6 +106,6 @@ def test_one_alpha_for_the_whole_model() -> None:
     config = dataclasses.replace(SMALL_MODEL, feedforward="pagelu", alpha={"name": "learnable", "per": "model"})
     case = ModelCase("one α", config)
     model = build(config)
-    assert model.blocks[0].feedforward.unit.gate.alpha is model.blocks[1].feedforward.unit.gate.alpha
+    assert model.blocks[0].feedforward.gate.alpha is model.blocks[1].feedforward.gate.alpha
     for line in lines(MODEL):
         line(case)

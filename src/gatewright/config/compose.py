@@ -8,6 +8,7 @@ has to work whether the preset wrote ``rope`` or ``{name: rope}``, and a mistype
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     """
     parsed = _parse(overrides)
     chosen = {o.key_or_group: str(o.value()) for o in parsed if _is_preset(o)}
-    values = _read(Path(config_file)) if config_file else {}
+    defaults = asdict(Config())
+    values = _read(Path(config_file)) if config_file else defaults
     for group in GROUPS:
         if group in chosen or not config_file:
-            values[group] = _preset(group, chosen.get(group, "default"))
+            values[group] = {**defaults[group], **_preset(group, chosen.get(group, "default"))}
     assigned = [o for o in parsed if not _is_preset(o)]
     for override in assigned:
         _assign(values, override.key_or_group, _plain(override.value()))

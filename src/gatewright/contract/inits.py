@@ -36,7 +36,9 @@ def drawn(case: Case) -> None:
     for weight, std in stated:
         # 65,536 draws: the standard error of the mean is std/256, that of the deviation std/362
         demand(abs(weight.mean().item()) < 5 * std / 256, f"mean {weight.mean().item():.2g} with deviation {std:.2g}")
-        demand(abs(weight.std().item() / std - 1) < 5 / 362, f"deviation {weight.std().item():.4g} instead of {std:.4g}")
+        demand(
+            abs(weight.std().item() / std - 1) < 5 / 362, f"deviation {weight.std().item():.4g} instead of {std:.4g}"
+        )
 
 
 @line("init")

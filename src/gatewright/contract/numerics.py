@@ -78,7 +78,9 @@ def reference(case: Case) -> None:
         demand_close(gradient, plain_gradients[name], f"gradient of {name}", atol=1e-10, rtol=1e-10)
 
 
-def _with_gradients(subject: Subject, inputs: list[Tensor], function: object = None) -> tuple[Tensor, dict[str, Tensor]]:
+def _with_gradients(
+    subject: Subject, inputs: list[Tensor], function: object = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Output, and gradients of a fixed random sum of it by every input and parameter."""
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     y = subject(*leaves) if function is None else subject.apply_to(function, *leaves)  # type: ignore[arg-type]

@@ -57,8 +57,8 @@ _LLAMA = [
     *_linear("model.layers.{i}.input_layernorm", _NORMS[0], bias=False),
     *_linear("model.layers.{i}.post_attention_layernorm", _NORMS[1], bias=False),
     *(w for s in "qkvo" for w in _linear(f"model.layers.{{i}}.self_attn.{s}_proj", f"{_ATTENTION}.{s}_proj")),
-    *_linear("model.layers.{i}.mlp.up_proj", f"{_FEEDFORWARD}.unit.up_proj"),
-    *_linear("model.layers.{i}.mlp.gate_proj", f"{_FEEDFORWARD}.unit.gate_proj"),
+    *_linear("model.layers.{i}.mlp.up_proj", f"{_FEEDFORWARD}.up_proj"),
+    *_linear("model.layers.{i}.mlp.gate_proj", f"{_FEEDFORWARD}.gate_proj"),
     *_linear("model.layers.{i}.mlp.down_proj", f"{_FEEDFORWARD}.down_proj"),
     *_linear("model.norm", "norm", bias=False),
 ]

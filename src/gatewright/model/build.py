@@ -16,7 +16,7 @@ from gatewright.model.matching import solve_width
 from gatewright.parts.alpha.parse import make_alpha, parse_alpha
 from gatewright.parts.feedforward.base import FeedForward, own_activation
 from gatewright.parts.gates.forms import find_form
-from gatewright.parts.part import Dims
+from gatewright.parts.part import Dims, empty_embedding
 from gatewright.parts.positions.base import Position
 from gatewright.registry import create, find, split_spec
 
@@ -81,7 +81,7 @@ def assemble(config: ModelConfig) -> LanguageModel:
         ]
         blocks.append(Block(attention, feedforward, *residuals))
     return LanguageModel(
-        embedding=nn.Embedding(config.vocab_size, config.n_embd),
+        embedding=empty_embedding(config.vocab_size, config.n_embd),
         positions=positions,
         position_of_layer=[distinct.index(spec) for spec in position_specs],
         blocks=blocks,
@@ -108,7 +108,7 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
     plain_width = max(1, round(config.expansion * config.n_embd))
     if config.hidden is not None:
         return make(spec, config.hidden, **context)
-    if form is not None and find_form(form).square:
+    if _is_square(name, form):
         return make(spec, config.n_embd, **context)
     if find("feedforward", name).name == "standard" or config.match == "width":
         return make(spec, plain_width, **context)
@@ -120,6 +120,12 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
     plain = make("standard", plain_width, activation="relu")
     width = solve_width(lambda h: measure(make(spec, h, **context)), measure(plain), config.multiple_of)
     return make(spec, width, **context)
+
+
+def _is_square(name: str, form: str | None) -> bool:
+    """Whether the block mixes its input into its hidden stream, so that H must be D."""
+    gate = find("feedforward", name).fixed.get("gate")
+    return (form is not None and find_form(form).square) or (gate is not None and find("gate", gate).target.square)
 
 
 def _check_activation(config: ModelConfig) -> None:

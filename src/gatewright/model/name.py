@@ -38,4 +38,5 @@ def component_labels(model: LanguageModel) -> dict[str, str]:
 
 
 def _join(labels: Iterable[str]) -> str:
-    return "+".join(dict.fromkeys(labels))
+    words = list(dict.fromkeys(labels))
+    return "+".join(word or "Full" for word in words) if len(words) > 1 else words[0]

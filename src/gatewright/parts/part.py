@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 
@@ -86,6 +87,11 @@ def linear_cost(layer: nn.Linear, tokens: int) -> Cost:
     """The cost of ``y = x W^T + b`` on ``tokens`` rows."""
     weights = layer.in_features * layer.out_features
     return Cost(weights + (layer.out_features if layer.bias is not None else 0), 2 * tokens * weights)
+
+
+def empty_embedding(rows: int, width: int) -> nn.Embedding:
+    """An embedding that waits for the model to draw its weights (its own draw costs seconds of imports on meta)."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 def residual_output(layer: nn.Linear) -> nn.Linear:

@@ -111,7 +111,11 @@ class Analysis:
                 for arm in self.arms.values()
                 for t in arm.trials
             ],
-            "warnings": [{"level": r.level, "code": r.code, "text": r.text} for r in self.remarks],
+            "warnings": [
+                {"level": r.level, "code": r.code, "text": r.text}
+                for r in self.remarks
+                if r.code != "environment"  # which machine or commit a run met is the report's to tell
+            ],
         }
 
     def _details(self, c: Comparison) -> dict[str, Any]:

@@ -97,8 +97,7 @@ def describe_plan(study: Study) -> RenderableType:
     costs = {arm: cost(config.model) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]
     table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
-    table.add_column("arm", overflow="fold", min_width=12)
-    table.add_column("overrides")
+    table.add_column("arm and what it overrides", overflow="fold")
     for column in ("parameters", "", "FLOPs/token", "", "tokens/run"):
         table.add_column(column, justify="right", no_wrap=True)
     total_tokens = total_flops = 0
@@ -108,8 +107,7 @@ def describe_plan(study: Study) -> RenderableType:
         total_flops += own.flops_per_token * tokens * len(study.seeds)
         name = f"{arm} (baseline)" if arm == study.baseline else arm
         table.add_row(
-            escape(name),
-            escape(" ".join(study.arms[arm].overrides) or "—"),
+            Text.assemble((name, "bold"), *((f"\n  {override}", "dim") for override in study.arms[arm].overrides)),
             f"{own.parameters:,}",
             _ratio(own.parameters, reference.parameters),
             count(own.flops_per_token),

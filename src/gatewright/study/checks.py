@@ -178,8 +178,9 @@ def _machines(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
     for key in keys:
         seen = sorted({str(record.get(key)) for record in records})
         if len(seen) > 1:
-            level: Literal["warning", "note"] = "warning" if key == "precision" else "note"
-            yield Remark(level, "environment", f"Runs were not all made in one environment: {key} is {join(seen)}.")
+            text = f"Runs were not all made in one environment: {key} is {join(seen)}."
+            unequal = key == "precision"
+            yield Remark("warning" if unequal else "note", "precision" if unequal else "environment", text)
 
 
 def _dead_gates(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:

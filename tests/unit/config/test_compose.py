@@ -47,6 +47,10 @@ def test_a_knob_reaches_a_part_given_by_name_or_by_mapping() -> None:
     assert given_by_mapping == given_by_name == {"name": "rope", "theta": 5e5}
 
 
+def test_a_knob_reaches_a_part_that_no_preset_names() -> None:
+    assert load("model=gpt2", "model.attention.window=64").model.attention == {"name": "sdpa", "window": 64}
+
+
 def test_replacing_a_part_drops_the_knobs_of_the_old_one() -> None:
     assert load("model=llama3", "model.position=rope").model.position == "rope"
 

@@ -64,7 +64,7 @@ def test_preserve_at_zero_gives_the_plain_blocks_gradients() -> None:
     copy_projections(plain, gated)
     for made in (plain, gated):
         made(signal()).square().sum().backward()
-    assert torch.equal(gated.unit.up_proj.weight.grad, plain.up_proj.weight.grad)
+    assert torch.equal(gated.up_proj.weight.grad, plain.up_proj.weight.grad)
     assert torch.equal(gated.down_proj.weight.grad, plain.down_proj.weight.grad)
 
 
@@ -92,8 +92,8 @@ def test_gate_at_zero_is_affine_and_its_gate_projection_is_dead() -> None:
     middle = (gated(x) + gated(y)) / 2
     torch.testing.assert_close(gated((x + y) / 2), middle, atol=1e-12, rtol=0)
     gated(x).square().sum().backward()
-    assert not gated.unit.gate_proj.weight.grad.any()
-    assert gated.unit.up_proj.weight.grad.any()
+    assert not gated.gate_proj.weight.grad.any()
+    assert gated.up_proj.weight.grad.any()
 
 
 def test_blend_goes_from_the_plain_block_to_the_gate_alone() -> None:
@@ -103,7 +103,7 @@ def test_blend_goes_from_the_plain_block_to_the_gate_alone() -> None:
         copy_projections(plain, gated)
     x = signal()
     assert torch.equal(at_zero(x), plain(x))
-    alone = at_one.down_proj(torch.sigmoid(at_one.unit.gate_proj(x)))
+    alone = at_one.down_proj(torch.sigmoid(at_one.gate_proj(x)))
     assert torch.equal(at_one(x), alone)
 
 
@@ -141,6 +141,15 @@ def test_alpha_per_channel_gates_each_channel_by_itself() -> None:
     a, b = unit.up_proj(x), unit.gate_proj(x)
     expected = torch.where(torch.arange(24) % 2 == 1, a * torch.sigmoid(b), a)
     torch.testing.assert_close(unit(x), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", ["learnable", {"name": "learnable", "per": "channel"}, "input_projection"])
+def test_gradients_reach_alpha(alpha: Any) -> None:
+    unit = make_gate("paglu", 16, 24, alpha=alpha)
+    unit(signal()).square().sum().backward()
+    gradients = [p.grad for name, p in unit.named_parameters() if "alpha" in name]
+    assert gradients
+    assert all(gradient is not None and gradient.any() for gradient in gradients)
 
 
 @pytest.mark.parametrize(

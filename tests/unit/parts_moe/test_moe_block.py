@@ -198,7 +198,7 @@ def test_gradcheck(make_moe: MakeMoE) -> None:
     x = draw(1, 4, 12, dtype=torch.float64).requires_grad_()
     for capacity_factor in (None, 0.8):
         moe = make_moe(expert="paswishu", capacity_factor=capacity_factor, hidden=6, dtype=torch.float64)
-        weights = [moe.router.projection.weight, moe.experts[0].unit.up_proj.weight]
+        weights = [moe.router.projection.weight, moe.experts[0].up_proj.weight]
 
         def forward(*inputs: torch.Tensor, moe: MoE = moe) -> torch.Tensor:
             y = moe(inputs[0])

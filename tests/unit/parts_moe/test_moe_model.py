@@ -144,7 +144,7 @@ def test_name_and_names() -> None:
     model = build(config())
     assert architecture_name(model) == "2L-2H-32D-RoPE-RMS-MoE4x2-SwiGLU-PreNorm"
     names = [name for name in model.state_dict() if name.startswith("blocks.1.feedforward.")]
-    layers = ("unit.up_proj", "unit.gate_proj", "down_proj")
+    layers = ("up_proj", "gate_proj", "down_proj")
     assert names[:4] == [
         "blocks.1.feedforward.router.projection.weight",
         *(f"blocks.1.feedforward.experts.0.{layer}.weight" for layer in layers),

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from gatewright.errors import RunError, UserError
 from gatewright.study import runner as runner_module
+from gatewright.study.analyse import Analysis
 from gatewright.study.plan import Arm, Study
 from gatewright.study.progress import read_progress
-from gatewright.study.report import write_files
 from gatewright.study.runner import run_study
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Trial
@@ -99,10 +99,16 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path)
 
 
-def test_all_trials_run_once_and_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "write_files", write_files)
-    prepared = []
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Analysis, str, list]:
+    """A study that ran to its end and wrote its report: the bench, the analysis, the output, what was prepared."""
+    bench, prepared = Bench(tmp_path_factory.mktemp("undisturbed")), []
     analysis, printed = bench.run(prepare=prepared.append)
+    return bench, analysis, printed, prepared
+
+
+def test_all_trials_run_once_and_a_report_is_written(undisturbed: tuple[Bench, Analysis, str, list]) -> None:
+    bench, analysis, printed, prepared = undisturbed
     assert analysis.complete
     assert len(prepared) == 1  # one corpus, whatever the number of trials
     assert {c.arm: c.verdict for c in analysis.comparisons} == {"other": "worse"}
@@ -112,9 +118,12 @@ def test_all_trials_run_once_and_a_report_is_written(bench: Bench, monkeypatch: 
     assert "base/seed-0: finished" in printed
     assert "other is worse than base" in printed
 
+
+def test_finished_trials_are_skipped(bench: Bench) -> None:
+    first, _ = bench.run()
     again, _ = bench.run()
     assert all(len(bench.attempts(arm, seed)) == 1 for arm in STUDY.arms for seed in STUDY.seeds)
-    assert again.to_dict() == analysis.to_dict()
+    assert again.to_dict() == first.to_dict()
 
 
 def test_cores_are_shared_between_workers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +188,9 @@ def test_workers_must_be_positive(bench: Bench) -> None:
         bench.run(workers=0)
 
 
-def test_sigterm_lets_trials_save_and_the_next_start_continues(bench: Bench, tmp_path: Path) -> None:
+def test_sigterm_lets_trials_save_and_the_next_start_continues(
+    bench: Bench, undisturbed: tuple[Bench, Analysis, str, list]
+) -> None:
     bench.behave(base_0="slow", other_0="slow")
     metrics = [bench.folder.run(Trial(arm, 0)) / "metrics.jsonl" for arm in STUDY.arms]
     study = bench.in_background()
@@ -199,10 +210,7 @@ def test_sigterm_lets_trials_save_and_the_next_start_continues(bench: Bench, tmp
     analysis, _ = bench.run()
     assert analysis.complete
     assert all(bench.attempts(arm, 0)[1]["start"] >= 2 for arm in STUDY.arms)
-    (tmp_path / "undisturbed").mkdir()
-    undisturbed = Bench(tmp_path / "undisturbed")
-    undisturbed.run()
-    assert bench.results() == undisturbed.results()
+    assert bench.results() == undisturbed[0].results()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")

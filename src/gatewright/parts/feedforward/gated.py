@@ -15,8 +15,11 @@ from gatewright.registry import find, register, split_spec
 
 
 @register("feedforward", "gated")
-class GatedFeedForward(FeedForward):
-    """Gated: ``W₃ gate(W₁ x, W₂ x, x)``; ``feedforward: swiglu`` is this block with that gate."""
+class GatedFeedForward(GatedUnit, FeedForward):
+    """Gated: ``W₃ gate(W₁ x, W₂ x, x)``; ``feedforward: swiglu`` is this block with that gate.
+
+    W₁ is ``up_proj`` as in the plain block, so that a plain and a gated arm of one width start from the same weights.
+    """
 
     def __init__(
         self,
@@ -29,13 +32,12 @@ class GatedFeedForward(FeedForward):
         form: str | None = None,
         gate_norm: Literal["before", "after"] | None = None,
     ) -> None:
-        super().__init__()
         if hidden < 1:
             raise UserError(f"feedforward.hidden={hidden}: must be at least 1")
         context = {"activation": activation, "alpha": alpha, "form": form, "gate_norm": gate_norm}
-        self.unit = GatedUnit(dims.at(width=hidden), gate, **context)
+        super().__init__(dims.at(width=hidden), gate, **context)
         self.down_proj = residual_output(nn.Linear(hidden, dims.n_embd, bias=dims.bias))
-        self.label = self.unit.gate.label
+        self.label = self.gate.label
 
     @classmethod
     def own_activation(cls, knobs: Mapping[str, Any]) -> Any:
@@ -43,7 +45,7 @@ class GatedFeedForward(FeedForward):
         return knobs.get("activation") or {**gate_knobs, **find("gate", name).fixed}.get("activation")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.unit(x))
+        return self.down_proj(super().forward(x))
 
     def cost(self, tokens: int) -> Cost:
-        return self.unit.cost(tokens) + linear_cost(self.down_proj, tokens)
+        return super().cost(tokens) + linear_cost(self.down_proj, tokens)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from gatewright.parts.part import Cost, Dims
+from gatewright.parts.part import Cost, Dims, empty_embedding
 from gatewright.parts.positions.base import Position, Span
 from gatewright.registry import register
 
@@ -17,7 +17,7 @@ class Learned(Position):
 
     def __init__(self, dims: Dims) -> None:
         super().__init__(dims)
-        self.embedding = nn.Embedding(dims.block_size, dims.n_embd)
+        self.embedding = empty_embedding(dims.block_size, dims.n_embd)
 
     def embed(self, span: Span) -> Tensor:
         return self.embedding(span.positions)
