@@ -14,7 +14,7 @@ from gatewright.registry import KINDS, Entry, entries
 
 
 def catalogue(kinds: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Every registered part by kind: name, summary, fixed knobs, knobs with their defaults. `UserError` for a wrong kind."""
+    """Every registered part by kind: name, summary, fixed knobs, knobs and defaults. `UserError` for a wrong kind."""
     return {kind: [_describe(entry) for entry in entries(kind).values()] for kind in (kinds or KINDS)}
 
 

@@ -43,7 +43,7 @@ class Entry:
 
     kind: str
     name: str
-    target: type
+    target: Any  # a class derived from the base of its kind
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property

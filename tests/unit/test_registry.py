@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -31,6 +32,29 @@ def test_a_taken_name_is_refused() -> None:
             pass
 
 
+def test_a_taken_alias_is_refused_and_nothing_is_registered() -> None:
+    with pytest.raises(ValueError, match="activation 'silu' is registered twice"):
+
+        @register("activation", "brand_new", "silu")
+        class Another(Activation):
+            pass
+
+    assert "brand_new" not in list_parts("activation")
+
+
+def test_importing_a_part_again_is_no_collision() -> None:
+    before = find("norm", "rmsnorm").target
+    importlib.reload(sys.modules[RMSNorm.__module__])
+    assert find("norm", "rmsnorm").target.__qualname__ == "RMSNorm"
+    register("norm", "rmsnorm", "rms")(before)
+    assert find("norm", "rms").target is before
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown kind of part 'activatoin'; did you mean 'activation'"):
+        register("activatoin", "x")
+
+
 def test_a_class_of_the_wrong_kind_is_refused() -> None:
     with pytest.raises(TypeError, match="not a Norm"):
         register("norm", "not_a_norm")(Activation)
@@ -52,8 +76,38 @@ def test_knobs_are_checked_against_their_annotations() -> None:
             create("norm", {"name": "rmsnorm", "eps": eps}, dims)
 
 
-def test_every_gate_is_a_feedforward_too() -> None:
+def test_every_gate_is_a_feedforward_too_also_by_its_alias() -> None:
     assert set(list_parts("gate")) < set(list_parts("feedforward"))
+    assert find("feedforward", "parelu").fixed == {"gate": find("gate", "parelu").name}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "context", "said"),
+    [
+        ("norm", {"name": "layernorm", "shift": False}, {}, "norm 'layernorm' fixes shift=True"),
+        ("norm", {"name": "rms", "epps": 1e-5}, {}, "did you mean 'norm 'rmsnorm'.eps'"),
+        ("norm", {"eps": 1e-5}, {}, "expected a name or a mapping with 'name'"),
+        ("norm", 3, {}, "norm=3: expected a name or a mapping with 'name'"),
+        ("norm", None, {}, "expected a name or a mapping with 'name'"),
+        ("attention", {"name": "sdpa", "window": 2.5}, {}, "attention 'sdpa'.window=2.5: expected int or null, got float"),
+        ("attention", {"name": "sdpa", "output_gate": "heads"}, {}, "not one of none, head, element; did you mean 'head'"),
+        ("gate", "geglu", {"activation": "relu"}, "gate 'geglu' fixes activation=gelu, but activation='relu' is set"),
+        ("gate", "geglu", {"alpha": 0.5}, "gate 'geglu' has no alpha, but alpha=0.5 is set"),
+    ],
+)
+def test_mistaken_specifications(kind: str, spec: object, context: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        create(kind, spec, Dims(8, n_head=2, kv_heads=2, head_dim=4), required=["alpha"], **context)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_knobs_win_over_what_the_surroundings_offer_and_nothing_is_forced_on_a_part() -> None:
+    dims = Dims(8)
+    offered = create("norm_position", "pre", dims, norm="rmsnorm", hidden=3)
+    assert offered.norm.label == "RMS"
+    assert create("norm_position", {"name": "pre", "norm": "dyt"}, dims, norm="rmsnorm").norm.label == "DyT"
+    assert create("norm_position", "pre", dims, norm=None).norm.label == "LN"
 
 
 def test_a_part_of_another_package_comes_in_by_its_entry_point(tmp_path: Path) -> None:
@@ -86,6 +140,28 @@ def test_a_part_of_another_package_comes_in_by_its_entry_point(tmp_path: Path) -
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == ["4L-4H-128D-RoPE-RMS-Sine-PreNorm", "True"]
+
+
+def test_a_package_whose_parts_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import a_package_that_is_not_there")
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gatewright.parts]\nbroken = broken\n")
+    program = textwrap.dedent("""
+        from gatewright.errors import RunError
+        from gatewright.registry import list_parts
+        try:
+            list_parts("norm")
+        except RunError as error:
+            print(error)
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("cannot load the parts of another package, 'broken': ModuleNotFoundError")
+    assert "a_package_that_is_not_there" in result.stdout
 
 
 @pytest.mark.parametrize(

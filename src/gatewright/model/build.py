@@ -50,7 +50,7 @@ def dims_of(config: ModelConfig) -> Dims:
 
 
 def effective_activation(config: ModelConfig) -> Any:
-    """The activation to record: the model's if any feed-forward takes it, else their own, null if they differ in that."""
+    """The activation to record: the model's if any feed-forward takes it, else their own, null if they differ."""
     own = [own_activation(spec) for spec in _per_layer("feedforward", config.feedforward, config.n_layer)]
     if None in own:
         return config.activation
@@ -140,7 +140,8 @@ def _check_activation(config: ModelConfig) -> None:
             if _canonical("activation", activation) != asked:
                 name = split_spec("feedforward", spec)[0]
                 raise UserError(
-                    f"model.feedforward={name} has the activation {activation}, but model.activation={config.activation}"
+                    f"model.feedforward={name} has the activation {activation}, "
+                    f"but model.activation={config.activation}"
                 )
 
 

@@ -62,7 +62,7 @@ class LanguageModel(nn.Module):
         self.block_size = block_size
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights anew; each from a generator of its own, so that models that share parts share their start."""
+        """Draw all weights anew, each from a generator of its own: models that share parts share their start."""
         initialise(self, self.init, seed)
 
     def forward(

@@ -98,7 +98,7 @@ def describe_plan(study: Study) -> RenderableType:
     reference = costs[study.baseline]
     table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
     table.add_column("arm and what it overrides", overflow="fold")
-    for column in ("parameters", "", "FLOPs/token", "", "tokens/run"):
+    for column in ("parameters", "FLOPs/token", "tokens/run"):
         table.add_column(column, justify="right", no_wrap=True)
     total_tokens = total_flops = 0
     for arm, config in plan.configs.items():
@@ -108,10 +108,8 @@ def describe_plan(study: Study) -> RenderableType:
         name = f"{arm} (baseline)" if arm == study.baseline else arm
         table.add_row(
             Text.assemble((name, "bold"), *((f"\n  {override}", "dim") for override in study.arms[arm].overrides)),
-            f"{own.parameters:,}",
-            _ratio(own.parameters, reference.parameters),
-            count(own.flops_per_token),
-            _ratio(own.flops_per_token, reference.flops_per_token),
+            _beside(f"{own.parameters:,}", own.parameters, reference.parameters),
+            _beside(count(own.flops_per_token), own.flops_per_token, reference.flops_per_token),
             count(tokens),
         )
     seeds = ", ".join(map(str, study.seeds))
@@ -163,5 +161,6 @@ def _vocabulary_open(config: Config) -> bool:
     return config.data.vocabulary == "tokenizer" and config.data.tokenizer != f"bpe-{config.model.vocab_size}"
 
 
-def _ratio(own: int, reference: int) -> str:
-    return "" if own == reference else percent(100 * (own / reference - 1))
+def _beside(shown: str, own: int, reference: int) -> Text:
+    """A cost and, below it, how far it is from the baseline's."""
+    return Text.assemble(shown, ("" if own == reference else f"\n{percent(100 * (own / reference - 1))}", "dim"))

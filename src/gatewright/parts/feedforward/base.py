@@ -42,4 +42,4 @@ def own_activation(spec: Any) -> Any:
     """
     name, knobs = split_spec("feedforward", spec)
     entry = find("feedforward", name)
-    return entry.target.own_activation({**knobs, **entry.fixed})  # type: ignore[attr-defined]
+    return entry.target.own_activation({**knobs, **entry.fixed})

@@ -78,7 +78,7 @@ class MoE(FeedForward):
     def own_activation(cls, knobs: Mapping[str, Any]) -> Any:
         name, expert_knobs = split_spec("moe.expert", knobs.get("expert", "standard"))
         expert = find("feedforward", name)
-        return knobs.get("activation") or expert.target.own_activation({**expert_knobs, **expert.fixed})  # type: ignore[attr-defined]
+        return knobs.get("activation") or expert.target.own_activation({**expert_knobs, **expert.fixed})
 
     def reset(self) -> None:
         self.load.zero_()

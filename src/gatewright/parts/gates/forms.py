@@ -22,8 +22,8 @@ Gated = Callable[[Tensor, Function], Tensor]
 class Form:
     """A way to join the streams.
 
-    ``square``: x itself is mixed in, so width must equal D. ``has_phi``: φ occurs in the formula. ``self_streams``: b is a
-    itself, and no gate projection exists.
+    ``square``: x itself is mixed in, so width must equal D. ``has_phi``: φ occurs in the formula. ``self_streams``: b
+    is a itself, and no gate projection exists.
     """
 
     name: str

@@ -31,7 +31,7 @@ class RoPE(Position):
         self.rotated = int(dims.head_dim * fraction)
         if self.rotated < 2 or self.rotated % 2:
             raise UserError(
-                f"rope turns pairs of channels: {self.rotated} of head width {dims.head_dim} is not a positive even number"
+                f"rope turns channels in pairs: {self.rotated} of head width {dims.head_dim} is not even and positive"
             )
         self.theta = theta
 
