@@ -137,7 +137,7 @@ def create(kind: str, spec: Any, dims: Any, *, required: Iterable[str] = (), **c
             raise UserError(f"{where} fixes {key}={entry.fixed[key]}")
     check_keys(where, knobs, set(accepted))
     hints = _type_hints(entry.target)
-    checked = {key: check_value(f"{where}.{key}", value, hints[key]) for key, value in knobs.items()}
+    checked = {key: check_value(f"{where}.{key}", value, hints.get(key, Any)) for key, value in knobs.items()}
     offered = {key: value for key, value in context.items() if value is not None and key in accepted}
     for key in set(context) & set(entry.fixed):
         if context[key] not in (None, entry.fixed[key]):

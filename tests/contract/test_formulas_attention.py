@@ -43,7 +43,9 @@ def attention_by_hand(q: np.ndarray, k: np.ndarray, v: np.ndarray, seen: np.ndar
     return out
 
 
-def seen_by_hand(tokens: int, *, start: int = 0, window: int | None = None, padded: tuple[int, ...] = (0, 0)) -> np.ndarray:
+def seen_by_hand(
+    tokens: int, *, start: int = 0, window: int | None = None, padded: tuple[int, ...] = (0, 0)
+) -> np.ndarray:
     """Which keys each query sees: none after it, none out of the window, no padding (but itself)."""
     seen = np.zeros((len(padded), tokens, start + tokens), dtype=bool)
     for b, t, s in np.ndindex(*seen.shape):
@@ -55,6 +57,7 @@ def seen_by_hand(tokens: int, *, start: int = 0, window: int | None = None, padd
 
 def by_hand(part: Attention, x: Tensor, seen: np.ndarray, bias: np.ndarray | None = None) -> Tensor:
     """The whole block around `attention_by_hand`; neither rotation nor norms."""
+
     def split(projection: torch.nn.Linear, heads: int) -> np.ndarray:
         return projection(x).view(*x.shape[:2], heads, part.head_dim).permute(0, 2, 1, 3).detach().numpy()
 
@@ -145,7 +148,10 @@ def test_queries_and_keys_are_normed_before_the_rotation(name: str) -> None:
     taken: list[Tensor] = []
     part.attend = lambda q, k, v, mask: (taken.extend((q, k)), q)[1]  # type: ignore[method-assign]
     part(x, span, rope(span))
-    for found, projection, norm, n in ((taken[0], part.q_proj, part.q_norm, 4), (taken[1], part.k_proj, part.k_norm, 2)):
+    for found, projection, norm, n in (
+        (taken[0], part.q_proj, part.q_norm, 4),
+        (taken[1], part.k_proj, part.k_norm, 2),
+    ):
         raw = projection(x).view(2, T, n, 4).transpose(1, 2)
         normed = raw / (raw.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
         cos, sin = rope(span).rotation

@@ -63,15 +63,11 @@ def test_self_forms_use_the_value_stream_alone(form: str) -> None:
 def test_own_forms() -> None:
     """Without a form the units are a ⊙ [α φ(b) + 1 − α], and paGTU is tanh(a) ⊙ [α σ(b) + 1 − α]."""
     for unit, activation in UNITS.items():
-        expected = (
-            np.tanh(A) * (0.7 * expit(B) + 0.3)
-            if unit == "pagtu"
-            else A * (0.7 * FORMULAS[activation](B) + 0.3)
-        )
+        expected = np.tanh(A) * (0.7 * expit(B) + 0.3) if unit == "pagtu" else A * (0.7 * FORMULAS[activation](B) + 0.3)
         np.testing.assert_allclose(run(unit, A, B, X, alpha=0.7), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("activation", [name for name in FORMULAS])
+@pytest.mark.parametrize("activation", list(FORMULAS))
 def test_paunit_takes_any_activation(activation: str) -> None:
     expected = A * (0.4 * FORMULAS[activation](B) + 0.6)
     np.testing.assert_allclose(run("paunit", A, B, X, activation=activation, alpha=0.4), expected, atol=1e-6)

@@ -15,7 +15,7 @@ from gatewright.model import build, cost
 from gatewright.registry import Entry
 
 PRESETS = [name for name in list_presets("model") if name != "default"]
-SMALL = dict(n_layer=2, n_head=4, n_embd=64, block_size=32, vocab_size=97)
+SMALL = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 32, "vocab_size": 97}
 
 
 def preset(name: str) -> ModelConfig:
@@ -86,7 +86,9 @@ def test_cost_at_another_length() -> None:
     assert long - 2 * short == 2 * 4 * (16**2 - 2 * 8**2) * 64
 
 
-@pytest.mark.parametrize("change", [{"feedforward": "swiglu"}, {"position": "alibi"}, {"norm": "layernorm"}, {"n_layer": 3}])
+@pytest.mark.parametrize(
+    "change", [{"feedforward": "swiglu"}, {"position": "alibi"}, {"norm": "layernorm"}, {"n_layer": 3}]
+)
 def test_arms_start_alike_where_names_and_shapes_agree(change: dict[str, object]) -> None:
     ours = build(SMALL_MODEL, seed=4).state_dict()
     theirs = build(dataclasses.replace(SMALL_MODEL, **change), seed=4).state_dict()

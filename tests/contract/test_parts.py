@@ -1,4 +1,4 @@
-"""Every registered part keeps every line of the contract. A new file that registers itself is tested with no edit here."""
+"""Every registered part keeps every line of the contract. A new file that registers itself needs no edit here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_slow_line_is_run() -> None:
     [("norm", "rmsnorm", {}), ("feedforward", "pagelu", {"alpha": "learnable"})],
 )
 def test_inductor_agrees_with_eager(kind: str, name: str, knobs: dict[str, str]) -> None:
-    """The default backend generates code and calls a C++ compiler, ten seconds a graph: a reduction and a gated block."""
+    """The default backend generates C++ and compiles it, ten seconds a graph: a reduction and a gated block do."""
     compare_compiled(Case(find(kind, name), knobs), "inductor")
 
 

@@ -11,18 +11,18 @@ from gatewright.contract import (  # noqa: F401  (each defines lines)
     transport,
 )
 from gatewright.contract.case import Case, cases
-from gatewright.contract.line import MODEL, Broken, Line, Unavailable, lines
+from gatewright.contract.line import MODEL, BrokenLineError, Line, UncheckedError, lines
 from gatewright.contract.model_case import SMALL_MODEL, ModelCase, model_cases
 from gatewright.contract.verify import Verdict, verify
 
 __all__ = [
     "MODEL",
     "SMALL_MODEL",
-    "Broken",
+    "BrokenLineError",
     "Case",
     "Line",
     "ModelCase",
-    "Unavailable",
+    "UncheckedError",
     "Verdict",
     "cases",
     "lines",

@@ -66,7 +66,7 @@ class Case:
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for parameter in subject.parameters():
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         return subject.to(dtype).eval()
 
     def inputs(
@@ -93,7 +93,7 @@ def cases(entry: Entry) -> Iterator[Case]:
     hints = get_type_hints(entry.target.__init__)
     settings: list[dict[str, Any]] = []
     for name, knob in knobs.items():
-        settings += [{name: word} for word in _words(hints[name]) if word != knob.default]
+        settings += [{name: word} for word in _words(hints.get(name)) if word != knob.default]
     settings += [setting for setting in SETTINGS.get(entry.kind, []) if set(setting) <= set(knobs)]
     yield Case(entry)
     for setting in settings:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.contract.case import Case
-from gatewright.contract.line import Unavailable, demand_close, line
+from gatewright.contract.line import UncheckedError, demand_close, line
+from gatewright.contract.subject import Subject
 
 
 @line(slow=True)
@@ -23,7 +24,7 @@ def onnx_parity(several: Sequence[Case]) -> None:
     """Demand ONNX parity of several parts at once, side by side in one graph: an export is slow mostly in starting."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"the package {package} is not installed")
+            raise UncheckedError(f"the package {package} is not installed")
     subjects = [case.build() for case in several]
     module = _SideBySide(subjects).eval()
     example = [x for case in several for x in case.inputs()]
@@ -42,7 +43,7 @@ def onnx_parity(several: Sequence[Case]) -> None:
 class _SideBySide(nn.Module):
     """Several subjects in one graph, each with inputs of its own out of one list."""
 
-    def __init__(self, subjects: Sequence[nn.Module]) -> None:
+    def __init__(self, subjects: Sequence[Subject]) -> None:
         super().__init__()
         self.subjects = nn.ModuleList(subjects)
         ends = accumulate((len(subject.widths(subject.dims)) for subject in subjects), initial=0)

@@ -28,9 +28,8 @@ def deviations(case: Case) -> None:
 def drawn(case: Case) -> None:
     """Weights drawn by it have mean 0 and the stated deviation; biases are 0."""
     init = case.part()
-    module = nn.ModuleDict({"linear": nn.Linear(256, 256), "embedding": nn.Embedding(256, 256)})
-    initialise(module, init, seed=1)
-    linear, embedding = module["linear"], module["embedding"]
+    linear, embedding = nn.Linear(256, 256), nn.Embedding(256, 256)
+    initialise(nn.ModuleList([linear, embedding]), init, seed=1)
     demand(not linear.bias.any(), "biases are not 0")
     stated = ((linear.weight, init.linear_std(linear, False)), (embedding.weight, init.embedding_std(embedding)))
     for weight, std in stated:

@@ -16,17 +16,17 @@ MODEL = "model"
 """The kind of the lines that hold for a whole model, with any part in it."""
 
 
-class Broken(AssertionError):
+class BrokenLineError(AssertionError):
     """A part does not keep a line of the contract. The message names the part, the line and what was found."""
 
 
-class Unavailable(RuntimeError):
+class UncheckedError(RuntimeError):
     """A line cannot be checked here, because a package it needs is not installed."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One promise. ``check`` takes a case and raises whatever it likes; calling the line raises `Broken`."""
+    """One promise. ``check`` takes a case and raises whatever it likes; calling the line raises `BrokenLineError`."""
 
     name: str
     check: Callable[[Any], None]
@@ -40,14 +40,14 @@ class Line:
         return (inspect.getdoc(self.check) or "").partition("\n")[0]
 
     def __call__(self, case: Any) -> None:
-        """Check ``case``; `Broken` names it, this line and the reason, whatever went wrong inside."""
+        """Check ``case``; `BrokenLineError` names it, this line and the reason, whatever went wrong inside."""
         try:
             self.check(case)
-        except Unavailable:
+        except UncheckedError:
             raise
         except Exception as error:
             reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            raise Broken(f"{case} breaks the line '{self.name}' ({self.about}): {reason}") from error
+            raise BrokenLineError(f"{case} breaks the line '{self.name}' ({self.about}): {reason}") from error
 
 
 _lines: list[Line] = []

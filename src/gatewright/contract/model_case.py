@@ -47,7 +47,7 @@ class ModelCase:
         generator = torch.Generator().manual_seed(11)
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         return model.to(dtype).eval()
 
     def ids(self, batch: int = 2, tokens: int | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from gatewright.registry import create
 
 
 class Subject(nn.Module):
-    """A part that maps a signal ``(B, T, width)`` to one of the same shape; kinds that do not derive from this class."""
+    """A part that maps a signal ``(B, T, width)`` to one of the same shape; other kinds derive from this class."""
 
     def __init__(self, part: Any, dims: Dims) -> None:
         super().__init__()

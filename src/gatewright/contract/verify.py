@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatewright.contract.case import Case, cases
-from gatewright.contract.line import MODEL, Broken, Line, Unavailable, lines
+from gatewright.contract.line import MODEL, BrokenLineError, Line, UncheckedError, lines
 from gatewright.contract.model_case import model_cases
 from gatewright.registry import Entry
 
@@ -43,8 +43,8 @@ def _judge(line: Line, over: list[Any]) -> Verdict:
     try:
         for case in over:
             line(case)
-    except Broken as broken:
+    except BrokenLineError as broken:
         error = str(broken)
-    except Unavailable as reason:
+    except UncheckedError as reason:
         unchecked = str(reason)
     return Verdict(line, len(over), time.perf_counter() - begun, error, unchecked)

@@ -80,7 +80,9 @@ def test_the_activation_of_blocks_that_differ() -> None:
     assert load(*size).model.activation == "gelu_tanh"
     assert load(*size, "model.activation=relu").model.activation == "relu"
     assert load("model.n_layer=2", "model.feedforward=[glu,swiglu]").model.activation is None
-    with pytest.raises(UserError, match=r"model\.feedforward=glu has the activation sigmoid, but model\.activation=silu"):
+    with pytest.raises(
+        UserError, match=r"model\.feedforward=glu has the activation sigmoid, but model\.activation=silu"
+    ):
         load("model.n_layer=2", "model.feedforward=[glu,swiglu]", "model.activation=silu")
 
 

@@ -103,7 +103,9 @@ def test_matching_to_half_a_percent_at_the_pilots_size() -> None:
 
 def test_a_reference_too_small_to_match() -> None:
     tiny = dataclasses.replace(BASE, n_layer=1, hidden=8)
-    with pytest.raises(UserError, match="cannot match params: even with a feed-forward width of 8 the model costs more"):
+    with pytest.raises(
+        UserError, match="cannot match params: even with a feed-forward width of 8 the model costs more"
+    ):
         match_model(BASE, tiny, "params")
 
 

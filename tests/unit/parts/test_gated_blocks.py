@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gatewright import make_gate
 from gatewright.errors import UserError
+from gatewright.model.initialise import initialise
 from gatewright.parts.feedforward.base import FeedForward
 from gatewright.parts.inits.fan_in import FanInInit
-from gatewright.model.initialise import initialise
 from gatewright.parts.part import Dims
 from gatewright.registry import create, entries
 
