@@ -23,6 +23,17 @@ def stands_for_others(entry: Entry) -> bool:
     return family[-1] == entry
 
 
-def fewer_cases(entry: Entry) -> list[Case]:
-    """The defaults; all cases for one of the parts that share a ``forward``."""
-    return all_cases(entry) if entry.kind == "init" or stands_for_others(entry) else [Case(entry)]
+def chosen_cases(entry: Entry) -> list[Case]:
+    """What is compiled, exported and put into models: the defaults, and settings that change the graph.
+
+    A gate is there as the feed-forward of its name, so that as a gate only the forms are left to try, on one unit;
+    attentions differ in their kernel alone; a scheduled α has one graph whatever its course.
+    """
+    if entry.kind == "gate":
+        return all_cases(entry) if stands_for_others(entry) else []
+    thorough = entry.kind == "alpha" or (entry.kind == "attention" and stands_for_others(entry))
+    return all_cases(entry) if thorough and entry.name != "scheduled" else [Case(entry)]
+
+
+CHOSEN = [entry for entry in PARTS if chosen_cases(entry)]
+"""Every part but the gates that are met as feed-forwards."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from registered import PARTS, fewer_cases, name_of
+from registered import CHOSEN, chosen_cases, name_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from gatewright.config import ModelConfig, list_presets, load_config
@@ -34,10 +34,9 @@ def test_preset(line: Line, name: str) -> None:
     line(small_preset(name))
 
 
-# a gate as a feed-forward is there under its own name; as `gate` only those that stand for others bring new cases
-@pytest.mark.parametrize("entry", [e for e in PARTS if e.kind != "gate" or len(fewer_cases(e)) > 1], ids=name_of)
+@pytest.mark.parametrize("entry", CHOSEN, ids=name_of)
 def test_part_in_a_model(entry: Entry) -> None:
-    wanted = {str(case) for case in fewer_cases(entry)}
+    wanted = {str(case) for case in chosen_cases(entry)}
     tried = [case for case in model_cases(entry) if case.name in wanted]
     assert tried
     for case in tried:

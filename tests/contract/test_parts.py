@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from registered import MODULES, PARTS, all_cases, fewer_cases, name_of
+from registered import CHOSEN, PARTS, all_cases, chosen_cases, name_of
 
 from gatewright.contract import Case, Line, lines
 from gatewright.contract.exporting import onnx_parity
@@ -12,7 +12,8 @@ from gatewright.contract.transport import compare_compiled
 from gatewright.registry import KINDS, Entry, find
 
 QUICK = [(line, entry) for entry in PARTS for line in lines(entry.kind) if not line.slow]
-SLOW = {line.name: line for entry in MODULES for line in lines(entry.kind) if line.slow}
+SLOW = {line.name: line for kind in KINDS for line in lines(kind) if line.slow}
+MODULES = [entry for entry in CHOSEN if entry.kind != "init"]
 
 
 def test_every_kind_has_a_way_to_be_checked() -> None:
@@ -28,18 +29,14 @@ def test_part(line: Line, entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", MODULES, ids=name_of)
 def test_compiled(entry: Entry) -> None:
-    for case in fewer_cases(entry):
+    for case in chosen_cases(entry):
         SLOW["compiled"](case)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "init"])
 def test_onnx(kind: str) -> None:
-    """All parts of a kind in one graph, because starting an export takes longer than any part; alone if that fails.
-
-    Export meets operators, not values: of the settings only the forms of gates and the kinds of α bring new ones.
-    """
-    pick = fewer_cases if kind in ("gate", "alpha", "norm_position") else lambda entry: [Case(entry)]
-    several = [case for entry in MODULES if entry.kind == kind for case in pick(entry)]
+    """All parts of a kind in one graph, because starting an export takes longer than any part; alone if that fails."""
+    several = [case for entry in MODULES if entry.kind == kind for case in chosen_cases(entry)]
     try:
         onnx_parity(several)
     except Exception:

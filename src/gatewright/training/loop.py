@@ -193,7 +193,7 @@ class Trainer:
         self.read_losses()
         self.watch.pause()
         outcome = evaluate(
-            self.model,
+            self.updater.forward,
             self.setting.validation,
             units=self.setting.units,
             autocast=self.updater.precision.autocast,
