@@ -48,7 +48,9 @@ SHAPES = {
 class Contender:
     """A model with its optimizer; `step` trains on one batch and returns the loss."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], low: bool, compiled: bool) -> None:
+    def __init__(
+        self, model: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], low: bool, compiled: bool
+    ) -> None:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
         self.model = torch.compile(model) if compiled else model
         self.loss, self.low = loss, low
@@ -100,8 +102,14 @@ def build_pair(size: Shape) -> tuple[nn.Module, nn.Module]:
     model = gw.build(config.model)
     peer = GPT2LMHeadModel(
         GPT2Config(
-            n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd, n_positions=size.block_size,
-            vocab_size=size.vocab_size, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            n_layer=size.n_layer,
+            n_head=size.n_head,
+            n_embd=size.n_embd,
+            n_positions=size.block_size,
+            vocab_size=size.vocab_size,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
         )  # fmt: skip
     )
     peer.load_state_dict(to_native(model.state_dict(), "gpt2"), strict=False)

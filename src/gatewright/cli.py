@@ -30,9 +30,7 @@ console = Console()
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="presets (model=llama, data=sotu) and overrides (train.max_steps=200)", metavar="[KEY=VALUE]..."
-    ),
+    typer.Argument(help="presets (model=llama, data=sotu) and overrides (train.max_steps=200)", metavar="KEY=VALUE"),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="start from this file, such as the config.yaml of a run")
@@ -203,7 +201,7 @@ def study_run(
     file: StudyFile,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="KEY=VALUE"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the study; runs/<name> if left out")] = None,
     workers: Annotated[int | None, typer.Option(help="trials at a time")] = None,

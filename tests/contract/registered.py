@@ -23,17 +23,28 @@ def stands_for_others(entry: Entry) -> bool:
     return family[-1] == entry
 
 
-def chosen_cases(entry: Entry) -> list[Case]:
-    """What is compiled, exported and put into models: the defaults, and settings that change the graph.
+def graph_cases(entry: Entry) -> list[Case]:
+    """What is compiled and exported: the defaults, and settings that change the graph.
 
-    A gate is there as the feed-forward of its name, so that as a gate only the forms are left to try, on one unit;
-    attentions differ in their kernel alone; a scheduled α has one graph whatever its course.
+    Feed-forwards that share a block differ in their gate, which is taken by itself; attentions differ in their kernel,
+    and their last setting has all the others in it; a scheduled α has one graph whatever its course.
+    """
+    if entry.kind == "feedforward":
+        return all_cases(entry)[:1] if stands_for_others(entry) else []
+    if entry.kind == "attention" and stands_for_others(entry):
+        return [Case(entry), all_cases(entry)[-1]]
+    thorough = (entry.kind == "gate" and stands_for_others(entry)) or (
+        entry.kind == "alpha" and entry.name != "scheduled"
+    )
+    return all_cases(entry) if thorough else [Case(entry)]
+
+
+def cases_in_models(entry: Entry) -> list[Case]:
+    """What is put into whole models: the defaults, and settings that reach beyond the part.
+
+    Gates are met as the feed-forwards of their names; as gates only the forms are left, on one of them.
     """
     if entry.kind == "gate":
         return all_cases(entry) if stands_for_others(entry) else []
-    thorough = entry.kind == "alpha" or (entry.kind == "attention" and stands_for_others(entry))
-    return all_cases(entry) if thorough and entry.name != "scheduled" else [Case(entry)]
-
-
-CHOSEN = [entry for entry in PARTS if chosen_cases(entry)]
-"""Every part but the gates that are met as feed-forwards."""
+    thorough = entry.kind == "attention" and stands_for_others(entry)
+    return all_cases(entry) if thorough else [Case(entry)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from registered import CHOSEN, PARTS, all_cases, chosen_cases, name_of
+from registered import PARTS, all_cases, graph_cases, name_of
 
 from gatewright.contract import Case, Line, lines
 from gatewright.contract.exporting import onnx_parity
@@ -13,7 +13,7 @@ from gatewright.registry import KINDS, Entry, find
 
 QUICK = [(line, entry) for entry in PARTS for line in lines(entry.kind) if not line.slow]
 SLOW = {line.name: line for kind in KINDS for line in lines(kind) if line.slow}
-MODULES = [entry for entry in CHOSEN if entry.kind != "init"]
+MODULES = [entry for entry in PARTS if entry.kind != "init" and graph_cases(entry)]
 
 
 def test_every_kind_has_a_way_to_be_checked() -> None:
@@ -29,14 +29,14 @@ def test_part(line: Line, entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", MODULES, ids=name_of)
 def test_compiled(entry: Entry) -> None:
-    for case in chosen_cases(entry):
+    for case in graph_cases(entry):
         SLOW["compiled"](case)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "init"])
 def test_onnx(kind: str) -> None:
     """All parts of a kind in one graph, because starting an export takes longer than any part; alone if that fails."""
-    several = [case for entry in MODULES if entry.kind == kind for case in chosen_cases(entry)]
+    several = [case for entry in MODULES if entry.kind == kind for case in graph_cases(entry)]
     try:
         onnx_parity(several)
     except Exception:

@@ -7,8 +7,10 @@ has to work whether the preset wrote ``rope`` or ``{name: rope}``, and a mistype
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,11 @@ def _is_preset(override: Override) -> bool:
 def _preset(group: str, name: str) -> dict[str, Any]:
     if name not in list_presets(group):
         raise unknown(f"{group} preset", name, list_presets(group))
+    return copy.deepcopy(_composed(group, name))
+
+
+@cache
+def _composed(group: str, name: str) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     with initialize_config_module(version_base="1.3", config_module=PRESETS):
         composed = compose(overrides=[f"+{group}={name}"])
