@@ -100,18 +100,9 @@ def build_pair(size: Shape) -> tuple[nn.Module, nn.Module]:
     keys = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     config = gw.load_config(["model=gpt2", *(f"model.{key}={getattr(size, key)}" for key in keys)])
     model = gw.build(config.model)
-    peer = GPT2LMHeadModel(
-        GPT2Config(
-            n_layer=size.n_layer,
-            n_head=size.n_head,
-            n_embd=size.n_embd,
-            n_positions=size.block_size,
-            vocab_size=size.vocab_size,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-        )  # fmt: skip
-    )
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    dimensions = {key: getattr(size, key) for key in ("n_layer", "n_head", "n_embd", "vocab_size")}
+    peer = GPT2LMHeadModel(GPT2Config(**dimensions, **no_dropout, n_positions=size.block_size))
     peer.load_state_dict(to_native(model.state_dict(), "gpt2"), strict=False)
     peer.tie_weights()
     return model.train(), peer.train()
