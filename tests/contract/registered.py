@@ -29,14 +29,14 @@ def graph_cases(entry: Entry) -> list[Case]:
     Feed-forwards that share a block differ in their gate, which is taken by itself; attentions differ in their kernel,
     and their last setting has all the others in it; a scheduled α has one graph whatever its course.
     """
+    every = all_cases(entry)
     if entry.kind == "feedforward":
-        return all_cases(entry)[:1] if stands_for_others(entry) else []
+        return every[:1] if stands_for_others(entry) else []
     if entry.kind == "attention" and stands_for_others(entry):
-        return [Case(entry), all_cases(entry)[-1]]
-    thorough = (entry.kind == "gate" and stands_for_others(entry)) or (
-        entry.kind == "alpha" and entry.name != "scheduled"
-    )
-    return all_cases(entry) if thorough else [Case(entry)]
+        return [every[0], every[-1]]
+    if entry.kind == "gate" and stands_for_others(entry):
+        return every
+    return every if entry.kind == "alpha" and entry.name != "scheduled" else every[:1]
 
 
 def cases_in_models(entry: Entry) -> list[Case]:

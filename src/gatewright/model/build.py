@@ -12,7 +12,7 @@ from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError
 from gatewright.model.block import Block
 from gatewright.model.language_model import LanguageModel
-from gatewright.model.matching import solve_width
+from gatewright.model.width import solve_width
 from gatewright.parts.alpha.parse import make_alpha, parse_alpha
 from gatewright.parts.feedforward.base import FeedForward, own_activation
 from gatewright.parts.gates.forms import find_form

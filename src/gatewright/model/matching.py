@@ -1,29 +1,14 @@
-"""Choosing a feed-forward width so that models cost the same."""
+"""Making whole models cost the same."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal
 
 from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError
-
-
-def solve_width(cost_at: Callable[[int], int], target: int, multiple_of: int) -> int:
-    """The multiple of ``multiple_of`` whose cost comes nearest to ``target``.
-
-    ``cost_at`` grows with the width, and nearly in proportion: a straight line through two widths lands next to the
-    answer, and walking finds it.
-    """
-    step = multiple_of
-    slope = max(1, (cost_at(2 * step) - cost_at(step)))
-    width = max(1, 1 + round((target - cost_at(step)) / slope)) * step
-    while width > step and abs(cost_at(width - step) - target) < abs(cost_at(width) - target):
-        width -= step
-    while abs(cost_at(width + step) - target) < abs(cost_at(width) - target):
-        width += step
-    return width
+from gatewright.model.cost import cost
+from gatewright.model.width import solve_width
 
 
 def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params", "flops"]) -> ModelConfig:
@@ -32,7 +17,6 @@ def match_model(config: ModelConfig, reference: ModelConfig, by: Literal["params
     The match is as near as one step of ``multiple_of`` allows. Raises `UserError` where the rest of the model alone
     costs more than the reference, and where the width cannot be set.
     """
-    from gatewright.model.cost import cost
 
     def cost_at(hidden: int) -> int:
         total = cost(dataclasses.replace(config, hidden=hidden))

@@ -11,7 +11,7 @@ from gatewright.config import ModelConfig, load_config
 from gatewright.config.model import GateConfig
 from gatewright.errors import UserError
 from gatewright.model import build, cost, match_model
-from gatewright.model.matching import solve_width
+from gatewright.model.width import solve_width
 from gatewright.registry import list_parts
 
 BASE = ModelConfig(
