@@ -149,3 +149,51 @@ def test_training_state_of_another_architecture_is_refused(kept: Any) -> None:
         to_native(model.state_dict(), kept)
     with pytest.raises(UserError):
         from_native(PAIRS[kept].peer.state_dict(), kept, model.state_dict())
+
+
+def changed(state: dict[str, Tensor], **tensors: Tensor | None) -> dict[str, Tensor]:
+    """``state`` with tensors added, or left out where they are None."""
+    merged = {**state, **{name.replace("__", "."): tensor for name, tensor in tensors.items()}}
+    return {name: tensor for name, tensor in merged.items() if tensor is not None}
+
+
+@pytest.mark.parametrize(
+    ("kept", "tensors", "said"),
+    [
+        ("gpt2", {"transformer__ln_f__bias": None}, "the gpt2 weights lack transformer.ln_f.bias"),
+        ("gpt2", {"transformer__h__3__ln_1__bias": torch.ones(64)}, "no place for transformer.h.3.ln_1.bias"),
+        ("gpt2", {"lm_head__weight": torch.ones(101, 64)}, "no place for lm_head.weight"),
+        ("gpt2", {"transformer__wpe__weight": torch.ones(9, 64)}, "has shape (9, 64), which does not fit the model"),
+        ("llama", {"model__layers__0__self_attn__q_norm__weight": torch.ones(16)}, "no place for model.layers.0"),
+        (
+            "llama",
+            {"model__layers__1__mlp__up_proj__bias": torch.ones(96)},
+            "no place for model.layers.1.mlp.up_proj.bias",
+        ),
+    ],
+)
+def test_nothing_of_theirs_is_dropped_or_made_up(kept: Any, tensors: dict[str, Any], said: str) -> None:
+    model = ours(PAIRS[kept])
+    with pytest.raises(UserError) as error:
+        from_native(changed(PAIRS[kept].peer.state_dict(), **tensors), kept, model.state_dict())
+    assert said in str(error.value)
+
+
+def test_masks_and_angles_of_old_checkpoints_are_no_weights() -> None:
+    state = changed(PAIRS["gpt2"].peer.state_dict(), transformer__h__0__attn__bias=torch.ones(1, 1, 48, 48))
+    model = ours(PAIRS["gpt2"])
+    assert set(from_native(state, "gpt2", model.state_dict())) == set(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "changes", [["model.bias=false"], ["model.norm_position=post"], ["model.norm=layernorm_nobias"]]
+)
+def test_a_model_that_lacks_what_the_family_has_is_refused(changes: list[str]) -> None:
+    model = gw.build(gw.load_config(["model=gpt2", *SIZE, *changes]).model)
+    with pytest.raises(UserError, match="this model is not a gpt2: it has nothing for transformer"):
+        to_native(model.state_dict(), "gpt2")
+
+
+def test_an_unknown_family() -> None:
+    with pytest.raises(UserError, match="unknown family 'gpt3'; did you mean 'gpt2'"):
+        to_native({}, "gpt3")  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ table in the two directions, so they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,24 +18,29 @@ from gatewright.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Weight:
-    """One tensor of theirs: made of ours side by side (GPT-2 keeps q, k and v in one), perhaps transposed."""
+    """One tensor of theirs: made of ours side by side (GPT-2 keeps q, k and v in one), perhaps transposed.
+
+    ``optional``: the family has models with it and models without.
+    """
 
     native: str
     ours: tuple[str, ...]
     transposed: bool = False
+    optional: bool = False
 
     def in_layer(self, layer: int) -> Weight:
         """This entry for one layer of the stack."""
-        return Weight(
-            self.native.replace("{i}", str(layer)),
-            tuple(o.replace("{i}", str(layer)) for o in self.ours),
-            self.transposed,
-        )
+        native, *ours = (name.replace("{i}", str(layer)) for name in (self.native, *self.ours))
+        return replace(self, native=native, ours=tuple(ours))
 
 
-def _linear(native: str, *ours: str, transposed: bool = False, bias: bool = True) -> list[Weight]:
-    pairs = [Weight(f"{native}.weight", tuple(f"{o}.weight" for o in ours), transposed)]
-    return pairs + ([Weight(f"{native}.bias", tuple(f"{o}.bias" for o in ours))] if bias else [])
+def _linear(
+    native: str, *ours: str, transposed: bool = False, bias: Literal["always", "perhaps", "never"] = "always"
+) -> list[Weight]:
+    found = [Weight(f"{native}.weight", tuple(f"{o}.weight" for o in ours), transposed)]
+    if bias != "never":
+        found += [Weight(f"{native}.bias", tuple(f"{o}.bias" for o in ours), optional=bias == "perhaps")]
+    return found
 
 
 _ATTENTION, _FEEDFORWARD = "blocks.{i}.attention", "blocks.{i}.feedforward"
@@ -54,20 +59,26 @@ _GPT2 = [
 ]
 _LLAMA = [
     Weight("model.embed_tokens.weight", ("embedding.weight",)),
-    *_linear("model.layers.{i}.input_layernorm", _NORMS[0], bias=False),
-    *_linear("model.layers.{i}.post_attention_layernorm", _NORMS[1], bias=False),
-    *(w for s in "qkvo" for w in _linear(f"model.layers.{{i}}.self_attn.{s}_proj", f"{_ATTENTION}.{s}_proj")),
-    *_linear("model.layers.{i}.mlp.up_proj", f"{_FEEDFORWARD}.up_proj"),
-    *_linear("model.layers.{i}.mlp.gate_proj", f"{_FEEDFORWARD}.gate_proj"),
-    *_linear("model.layers.{i}.mlp.down_proj", f"{_FEEDFORWARD}.down_proj"),
-    *_linear("model.norm", "norm", bias=False),
+    *_linear("model.layers.{i}.input_layernorm", _NORMS[0], bias="never"),
+    *_linear("model.layers.{i}.post_attention_layernorm", _NORMS[1], bias="never"),
+    *(
+        weight
+        for s in "qkvo"
+        for weight in _linear(f"model.layers.{{i}}.self_attn.{s}_proj", f"{_ATTENTION}.{s}_proj", bias="perhaps")
+    ),
+    *_linear("model.layers.{i}.mlp.up_proj", f"{_FEEDFORWARD}.up_proj", bias="perhaps"),
+    *_linear("model.layers.{i}.mlp.gate_proj", f"{_FEEDFORWARD}.gate_proj", bias="perhaps"),
+    *_linear("model.layers.{i}.mlp.down_proj", f"{_FEEDFORWARD}.down_proj", bias="perhaps"),
+    *_linear("model.norm", "norm", bias="never"),
 ]
 _QWEN3 = [
     *_LLAMA,
-    *_linear("model.layers.{i}.self_attn.q_norm", f"{_ATTENTION}.q_norm", bias=False),
-    *_linear("model.layers.{i}.self_attn.k_norm", f"{_ATTENTION}.k_norm", bias=False),
+    *_linear("model.layers.{i}.self_attn.q_norm", f"{_ATTENTION}.q_norm", bias="never"),
+    *_linear("model.layers.{i}.self_attn.k_norm", f"{_ATTENTION}.k_norm", bias="never"),
 ]
-_HEAD = Weight("lm_head.weight", ("head.weight",))
+_HEAD = Weight("lm_head.weight", ("head.weight",), optional=True)
+_TABLES = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""How tensors of theirs end that hold no weights, but masks and angles that anyone can compute."""
 
 Family = Literal["gpt2", "llama", "qwen3"]
 FAMILIES: dict[str, list[Weight]] = {"gpt2": _GPT2, "llama": _LLAMA, "qwen3": _QWEN3}
@@ -77,13 +88,15 @@ FAMILIES: dict[str, list[Weight]] = {"gpt2": _GPT2, "llama": _LLAMA, "qwen3": _Q
 def to_native(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Our state dict under the family's names. A tied head is left out, as safetensors files leave it out.
 
-    Raises `UserError` for an unknown family and for a model that has tensors the family has no place for.
+    Raises `UserError` for an unknown family, and for a model that has tensors too many or too few for the family.
     """
     native: dict[str, Tensor] = {}
     used: set[str] = set()
     for weight in _weights(family, state):
         if not all(name in state for name in weight.ours):
-            continue
+            if weight.optional:
+                continue
+            raise UserError(f"this model is not a {family}: it has nothing for {weight.native}")
         joined = torch.cat([state[name] for name in weight.ours], dim=0)
         native[weight.native] = joined.t().contiguous() if weight.transposed else joined
         used.update(weight.ours)
@@ -95,15 +108,17 @@ def to_native(state: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
 def from_native(state: Mapping[str, Tensor], family: Family, shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The family's state dict under our names. ``shapes`` is our model's own state dict, which says what to split.
 
-    Raises `UserError` for an unknown family, for tensors that are missing, and for shapes that do not fit.
+    Raises `UserError` for an unknown family, for tensors that are missing or left over, and for shapes that do not fit.
     """
     ours: dict[str, Tensor] = {}
+    left = {name for name in state if not name.endswith(_TABLES)}
     for weight in _weights(family, shapes):
         if not all(name in shapes for name in weight.ours):
             continue
         if weight.native not in state:
             raise UserError(f"the {family} weights lack {weight.native}")
         joined = state[weight.native].t() if weight.transposed else state[weight.native]
+        left.remove(weight.native)
         rows = [shapes[name].shape[0] for name in weight.ours]
         if joined.shape != (sum(rows), *shapes[weight.ours[0]].shape[1:]):
             raise UserError(
@@ -112,6 +127,12 @@ def from_native(state: Mapping[str, Tensor], family: Family, shapes: Mapping[str
         ours.update(zip(weight.ours, (part.contiguous() for part in joined.split(rows)), strict=True))
     if missing := sorted(set(shapes) - set(ours)):
         raise UserError(f"this model is not a {family}: {family} has nothing for its {missing[0]}")
+    if _HEAD.native in left and torch.equal(state[_HEAD.native], ours["embedding.weight"]):
+        left.remove(_HEAD.native)  # tied, and written out all the same
+    if left:
+        raise UserError(
+            f"the model has no place for {min(left)}" + (f" and {len(left) - 1} more" if len(left) > 1 else "")
+        )
     return ours
 
 

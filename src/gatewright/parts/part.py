@@ -69,7 +69,9 @@ class Part(nn.Module):
 
     A subclass takes ``dims`` and, as typed keyword-only arguments, its knobs; it sets ``label`` (its word in an
     architecture's name) and implements ``cost``. Random initialisation is the model's business (so that arms of a study
-    start alike); a part that holds parameters or buffers of its own puts them to their start in ``reset``.
+    start alike); a part that holds parameters or buffers of its own puts them to their start in ``reset``. A part with
+    a fast path may also have ``reference``, the same computation written plainly, with the arguments of ``forward``.
+    `gatewright.contract` checks all of this.
     """
 
     label: str = ""
