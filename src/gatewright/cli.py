@@ -122,7 +122,7 @@ def generate(
 def report(path: StudyFolder) -> None:
     """Analyse a study's runs again and write its report.
 
-    [bold]gatewright report studies/out/demo[/bold]
+    [bold]gatewright report runs/demo[/bold]
     """
     from gatewright.study import write_report
 
