@@ -1,0 +1,35 @@
+"""The command line: verbs only. Arguments in, one call out; each module below holds a family of verbs."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from gatewright.cli.app import FAILURE, INTERRUPTED, USER_MISTAKE, app
+from gatewright.errors import RunError, UserError
+
+# each adds its verbs; their order is that of --help
+from gatewright.cli import runs  # noqa: F401  # isort: skip
+from gatewright.cli import studies  # noqa: F401  # isort: skip
+from gatewright.cli import look  # noqa: F401  # isort: skip
+
+__all__ = ["app", "main"]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 success, 2 a user's mistake (one line), 1 a failure."""
+    try:
+        app()
+    except UserError as error:
+        _complain(error)
+        sys.exit(USER_MISTAKE)
+    except RunError as error:
+        _complain(error)
+        sys.exit(FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _complain(error: Exception) -> None:
+    print(f"gatewright: {' '.join(str(error).split())}", file=sys.stderr)
