@@ -14,6 +14,10 @@ class RunError(RuntimeError):
     """A failure that is nobody's mistake: a full disk, a diverged loss, a worker that died. Exit status 1."""
 
 
+class DivergedError(RunError):
+    """A loss or gradient that is no longer a number: the run ended, and would end so again."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'norm'?"`` for the choice nearest to ``name``, or ``""`` when nothing is near."""
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from gatewright.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gatewright.config import Config
     from gatewright.data import Tokenizer
     from gatewright.model.language_model import LanguageModel
@@ -18,6 +21,7 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+EVALUATION = "evaluation.npy"
 CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer"
 TENSORBOARD = "tensorboard"
@@ -67,7 +71,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``finished``, ``failed``, ``interrupted`` or ``running``; a killed run stays at ``running``."""
+        """``finished``, ``diverged``, ``failed``, ``interrupted`` or ``running``; a killed run stays at ``running``."""
         return str((self.summary or {}).get("status", "running"))
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -83,6 +87,16 @@ class Run:
     def eval_records(self) -> list[dict[str, Any]]:
         """The records of evaluations: step, tokens and the ``val_…`` numbers."""
         return [record for record in self.metrics() if record.get("kind") == "eval"]
+
+    def evaluated_sequences(self) -> NDArray[np.float64] | None:
+        """Sum of losses and number of tokens of every sequence of the last evaluation, ``(sequences, 2)``.
+
+        None before the last step, and for runs of versions that did not record it.
+        """
+        import numpy as np
+
+        path = self.path / EVALUATION
+        return np.load(path, allow_pickle=False) if path.is_file() else None
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint folders, oldest first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -55,7 +54,7 @@ def evaluate(
     from gatewright.evaluate.run import evaluate_run
     from gatewright.run import Run
 
-    print_mapping(asdict(evaluate_run(Run(run), which=checkpoint, tokens=tokens)), as_json)
+    print_mapping(evaluate_run(Run(run), which=checkpoint, tokens=tokens).as_dict(), as_json)
 
 
 @app.command()

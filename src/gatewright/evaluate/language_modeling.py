@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import IGNORED, Units
@@ -32,10 +34,17 @@ class Evaluation:
     val_token_accuracy: float
     """Share of tokens that were the model's first choice."""
     tokens: int
+    sequences: NDArray[np.float64] = field(repr=False, compare=False)
+    """nll and number of scored tokens of each sequence, ``(sequences, 2)``: what the noise of a comparison that comes
+    from the choice of the text is estimated from."""
 
     def numbers(self) -> dict[str, float | None]:
         """The ``val_…`` numbers by name, as they stand in metrics.jsonl."""
         return {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The numbers and the count of tokens they are over."""
+        return {**self.numbers(), "tokens": self.tokens}
 
 
 def evaluate(
@@ -51,8 +60,8 @@ def evaluate(
     are spread over batches; sums are kept in float64. Auxiliary losses are not part of it. Training mode is restored.
     """
     device = next(model.parameters()).device
-    nll = torch.zeros((), dtype=torch.float64)
-    correct = tokens = 0
+    sequences: list[Tensor] = []
+    correct = 0
     training = model.training
     model.eval()
     try:
@@ -61,17 +70,21 @@ def evaluate(
                 with autocast():
                     logits = model(input_ids.to(device)).logits  # (B, T, V)
                 flat = labels.to(device).flatten()
+                losses = []
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
                     part = part.float()
-                    # to the CPU before float64, which MPS lacks
-                    nll += F.cross_entropy(part, target, ignore_index=IGNORED, reduction="none").cpu().double().sum()
+                    losses.append(F.cross_entropy(part, target, ignore_index=IGNORED, reduction="none"))
                     correct += int((part.argmax(-1) == target).sum())
-                tokens += int((labels != IGNORED).sum())
+                # to the CPU before float64, which MPS lacks
+                nll = torch.cat(losses).cpu().double().view_as(labels).sum(1)
+                sequences.append(torch.stack((nll, (labels != IGNORED).sum(1).double()), dim=1))
     finally:
         model.train(training)
+    table = torch.cat(sequences).numpy() if sequences else np.zeros((0, 2))
+    tokens = int(table[:, 1].sum())
     if tokens == 0:
         raise RunError("nothing to evaluate: the validation text holds no scored token")
-    total = nll.item()
+    total = float(table[:, 0].sum())
     return Evaluation(
         val_loss=total / tokens,
         val_perplexity=_exp(total / tokens),
@@ -79,6 +92,7 @@ def evaluate(
         val_perplexity_byte=_exp(total / units.bytes) if units and units.bytes else None,
         val_token_accuracy=correct / tokens,
         tokens=tokens,
+        sequences=table,
     )
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 from gatewright.files import write_atomic
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.gather import ArmResult, TrialResult, gather
-from gatewright.study.plan import Study
+from gatewright.study.plan import LEARNING_RATE, Study
 from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.statistics import Comparison, compare_paired, correct_family
 from gatewright.study.store import StudyFolder, plan_hash
+from gatewright.study.tuning import RateChoice, rate_choice
 from gatewright.study.wording import sentence
 
 POWER = 0.8
@@ -28,10 +29,14 @@ class Analysis:
     study: Study
     folder: StudyFolder
     arms: dict[str, ArmResult]
+    designs: dict[str, dict[str, Any]]
+    """every arm's resolved design, with the learning rate that was chosen for it"""
     comparisons: list[Comparison]
-    """each other arm against the baseline, Holm-corrected as one family, in the study's order"""
-    unpaired: dict[str, list[int]]
-    """by arm, the seeds that could not be paired with the baseline"""
+    """the study's family, Holm-corrected, in the study's order"""
+    unpaired: dict[tuple[str, str], list[int]]
+    """by comparison, the seeds that could not be paired"""
+    choices: dict[str, RateChoice]
+    """by arm, how its learning rate was chosen, where the study chooses"""
     remarks: list[Remark]
     plan_hash: str
 
@@ -43,12 +48,11 @@ class Analysis:
         by it; by their means only where the baseline has no run to be paired with.
         """
         sign = 1 if self.study.judged_by.lower_is_better else -1
-        difference = {c.arm: c.mean_difference for c in self.comparisons} | {self.study.baseline: 0.0}
 
         def place(arm: ArmResult) -> tuple[bool, bool, float]:
-            unpaired = self.baseline.n > 0 and arm.name not in difference
-            score = difference.get(arm.name, 0.0) if self.baseline.n else arm.mean or 0.0
-            return arm.mean is None, unpaired, sign * score
+            difference = arm.mean_difference(self.baseline)
+            score = arm.mean or 0.0 if difference is None else difference
+            return arm.mean is None, self.baseline.n > 0 and difference is None, sign * score
 
         return sorted(self.arms.values(), key=place)
 
@@ -69,7 +73,7 @@ class Analysis:
 
     def comparison(self, arm: str) -> Comparison | None:
         """The arm's comparison with the baseline, if there is one."""
-        return next((c for c in self.comparisons if c.arm == arm), None)
+        return next((c for c in self.comparisons if (c.arm, c.baseline) == (arm, self.study.baseline)), None)
 
     @property
     def strictest_alpha(self) -> float:
@@ -103,6 +107,7 @@ class Analysis:
             "alpha": 0.05,
             "correction": "holm",
             "equivalence_margin": self.study.equivalence_margin,
+            "learning_rates": {arm: _choice(choice) for arm, choice in self.choices.items()},
             "comparisons": [c.to_dict() for c in self.comparisons],
             "details": [self._details(c) for c in self.comparisons],
             "arms": [self._arm(rank, arm) for rank, arm in enumerate(self.ranking, start=1)],
@@ -121,6 +126,7 @@ class Analysis:
     def _details(self, c: Comparison) -> dict[str, Any]:
         return {
             "arm": c.arm,
+            "baseline": c.baseline,
             "sentence": sentence(c, self.study.judged_by),
             "relative_difference_percent": c.percent(c.mean_difference) if c.baseline_mean else None,
             "sd_of_differences": c.sd,
@@ -131,7 +137,7 @@ class Analysis:
             "p_equivalence_adjusted": c.p_equivalence_adjusted,
             "within_margin": c.within_margin,
             "detectable_difference": self.detectable(c),
-            "unpaired_seeds": self.unpaired[c.arm],
+            "unpaired_seeds": self.unpaired[c.arm, c.baseline],
             "note": c.note,
         }
 
@@ -177,24 +183,38 @@ class Analysis:
 def analyse(path: str | Path) -> Analysis:
     """Judge the study in folder ``path`` by the runs it has now. Reads only; `Analysis.write` writes.
 
-    Each arm is paired with the baseline over the seeds that finished in both. Raises `UserError` if ``path`` is not a
+    Arms are paired over the seeds that finished in both. Raises `UserError` if ``path`` is not a
     study's folder.
     """
     folder = StudyFolder(path)
     study = folder.study()
     recorded = folder.plan()
     arms = gather(study, folder)
-    baseline = arms[study.baseline]
     comparisons, unpaired = [], {}
-    for name in study.challengers:
-        arm = arms[name]
+    for pair in study.family:
+        arm, baseline = (arms[name] for name in pair)
         shared = [seed for seed in study.seeds if seed in arm.values and seed in baseline.values]
-        unpaired[name] = [seed for seed in study.seeds if seed not in shared]
+        unpaired[pair] = [seed for seed in study.seeds if seed not in shared]
         if shared:
             comparisons.append(_compare(study, arm, baseline, shared))
     comparisons = correct_family(comparisons)
-    found = remarks(study, arms, comparisons, recorded, folder.judgement_changes(study))
-    return Analysis(study, folder, arms, comparisons, unpaired, found, plan_hash(recorded))
+    choices = {arm: choice for arm in study.arms if (choice := rate_choice(study, folder, arm)) is not None}
+    designs = {arm: design | _chosen(choices.get(arm)) for arm, design in recorded["arms"].items()}
+    found = remarks(study, arms, comparisons, designs, choices, folder.judgement_changes(study))
+    return Analysis(study, folder, arms, designs, comparisons, unpaired, choices, found, plan_hash(recorded))
+
+
+def _chosen(choice: RateChoice | None) -> dict[str, float]:
+    return {LEARNING_RATE: choice.learning_rate} if choice and choice.learning_rate else {}
+
+
+def _choice(choice: RateChoice) -> dict[str, Any]:
+    return {
+        "chosen": choice.learning_rate,
+        "edge": choice.edge,
+        "means": {f"{rate:g}": mean for rate, mean in choice.means.items()},
+        "values": {f"{rate:g}": values for rate, values in choice.values.items()},
+    }
 
 
 def _compare(study: Study, arm: ArmResult, baseline: ArmResult, seeds: list[int]) -> Comparison:

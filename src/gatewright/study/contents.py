@@ -7,8 +7,10 @@ from typing import Any
 
 from gatewright.study.analyse import Analysis
 from gatewright.study.gather import ArmResult, TrialResult
+from gatewright.study.plan import LEARNING_RATE
 from gatewright.study.statistics import Comparison
 from gatewright.study.trials import differences
+from gatewright.study.tuning import RateChoice
 from gatewright.study.wording import (
     VERDICT_LABELS,
     count,
@@ -18,6 +20,7 @@ from gatewright.study.wording import (
     metric_value,
     number,
     p_number,
+    pair_name,
     percent,
     sentence,
 )
@@ -43,8 +46,11 @@ def report_contents(analysis: Analysis) -> dict[str, Any]:
         "notes": [r.text for r in analysis.remarks if r.level == "note"],
         "rows": [_row(arm, analysis) for arm in analysis.ranking],
         "sight": [_sight(c, analysis) for c in analysis.comparisons if c.sd],
+        "rates": [_rate(choice) for choice in analysis.choices.values()],
+        "rate_columns": [f"{rate:g}" for rate in sorted(study.learning_rates)],
+        "pair_names": {(c.arm, c.baseline): pair_name(c, study.baseline) for c in analysis.comparisons},
         "designs": [_design(arm, analysis) for arm in analysis.arms.values()],
-        "trials": [_trial(t) for arm in analysis.arms.values() for t in arm.trials],
+        "trials": [_trial(t, analysis) for t in _all_trials(analysis)],
         "environment": _environment(analysis),
         "run_tokens": count(analysis.baseline.recorded("tokens")),
         "repeat": f"gatewright study run study.yaml --out {study.name}-again",
@@ -54,8 +60,8 @@ def report_contents(analysis: Analysis) -> dict[str, Any]:
 def _by_interest(analysis: Analysis) -> list[Comparison]:
     """What a reader looks for first: winners, then equals, then losers; within each from best to worst."""
     order = ("better", "equivalent", "worse", "inconclusive", "none")
-    ranked = [c for arm in analysis.ranking if (c := analysis.comparison(arm.name)) is not None]
-    return sorted(ranked, key=lambda c: order.index(c.verdict))
+    rank = {arm.name: place for place, arm in enumerate(analysis.ranking)}
+    return sorted(analysis.comparisons, key=lambda c: (order.index(c.verdict), rank[c.arm]))
 
 
 def _verdict(c: Comparison, analysis: Analysis) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def _sight(c: Comparison, analysis: Analysis) -> dict[str, Any]:
         targets = {f"a difference of {percent(c.percent(c.margin), sign=False)}": c.margin} | targets
     return {
         "arm": c.arm,
+        "name": pair_name(c, analysis.study.baseline),
         "n": c.n,
         "sd": percent(c.percent(c.sd or 0.0), sign=False),
         "detectable": "—" if detectable is None else percent(c.percent(detectable), sign=False),
@@ -115,9 +122,24 @@ def _sight(c: Comparison, analysis: Analysis) -> dict[str, Any]:
     }
 
 
+def _rate(choice: RateChoice) -> dict[str, Any]:
+    """An arm's results at every learning rate, and which one it got."""
+    cells = []
+    for rate in choice.values:
+        diverged = any(t.state == "diverged" for t in choice.trials if t.trial.learning_rate == rate)
+        mean = choice.means.get(rate)
+        cells.append(
+            {
+                "rate": f"{rate:g}",
+                "mean": "diverged" if diverged else metric_value(mean),
+                "chosen": rate == choice.learning_rate,
+            }
+        )
+    return {"arm": choice.arm, "cells": cells}
+
+
 def _design(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:
-    designs = analysis.folder.plan()["arms"]
-    changed = differences(designs[analysis.study.baseline], designs[arm.name])
+    changed = differences(analysis.designs[analysis.study.baseline], analysis.designs[arm.name])
     example = next((t.trial for t in arm.trials if t.run is not None), None)
     return {
         "arm": arm.name,
@@ -136,12 +158,20 @@ def _without_place(config_file: Path) -> str:
     return "\n".join(line for line in lines if not line.startswith("out:"))
 
 
-def _trial(result: TrialResult) -> dict[str, Any]:
-    summary = result.summary
+def _all_trials(analysis: Analysis) -> list[TrialResult]:
+    """Every run of the study, those that chose learning rates first."""
+    tuning = [t for choice in analysis.choices.values() for t in choice.trials]
+    return [*tuning, *(t for arm in analysis.arms.values() for t in arm.trials)]
+
+
+def _trial(result: TrialResult, analysis: Analysis) -> dict[str, Any]:
+    summary, rate = result.summary, result.trial.learning_rate
     seconds = summary.get("seconds")
     return {
         "arm": result.trial.arm,
         "seed": result.trial.seed,
+        "rate": f"{rate or analysis.designs[result.trial.arm][LEARNING_RATE]:g}",
+        "purpose": "" if rate is None else "tuning",
         "state": result.state,
         "value": metric_value(result.value),
         "best": metric_value(summary.get("best_val_loss")),

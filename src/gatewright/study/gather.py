@@ -60,6 +60,11 @@ class ArmResult:
         """Standard deviation over seeds (n − 1)."""
         return float(np.std(list(self.values.values()), ddof=1)) if self.n > 1 else None
 
+    def mean_difference(self, other: ArmResult) -> float | None:
+        """The mean of the differences from ``other`` over the seeds that both have; None without any."""
+        shared = [self.values[seed] - other.values[seed] for seed in self.values if seed in other.values]
+        return float(np.mean(shared)) if shared else None
+
     @property
     def tokens_per_second(self) -> float | None:
         """Median over runs; trials share the machine, so this is a hint and not a benchmark."""
@@ -92,6 +97,8 @@ def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResu
         return TrialResult(trial, "failed" if error else "waiting", error=error)
     run = Run(path)
     summary = run.summary or {}
+    if run.status == "diverged":
+        return TrialResult(trial, "diverged", error=summary.get("error"), summary=summary, run=run)
     if run.status != "finished":
         state: State = "failed" if error or run.status == "failed" else "interrupted"
         return TrialResult(trial, state, error=error or summary.get("error"), summary=summary, run=run)

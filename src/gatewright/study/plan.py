@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -18,6 +18,8 @@ from gatewright.study.metric import Metric, get_metric
 
 SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
 OWNED_BY_STUDY = {"train.seed": "list seeds under 'seeds'", "out": "use --out", "resume": "a study always resumes"}
+LEARNING_RATE = "train.learning_rate"
+TUNING_SEED = 1_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Study:
 
     ``match`` resizes each arm's hidden width until the whole model has the baseline's parameters or FLOPs; an arm that
     sets ``model.hidden`` itself keeps it. ``equivalence_margin`` is relative to the baseline's mean: 0.005 is 0.5 %.
+
+    With ``learning_rates`` each arm is first trained with every one of them on the ``tuning_seeds``, and judged with
+    the one that gave it the best mean there. ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
+    family; without it every arm is compared with the baseline.
     """
 
     name: str
@@ -44,6 +50,9 @@ class Study:
     match: Literal["params", "flops", "none"] = "none"
     metric: str = "val_loss"
     equivalence_margin: float | None = None
+    comparisons: list[list[str]] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    tuning_seeds: list[int] = field(default_factory=lambda: [TUNING_SEED])
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -68,25 +77,53 @@ class Study:
             raise UserError(f"the only arm is the baseline '{self.baseline}'; a study compares at least two")
         if not self.seeds:
             raise UserError("seeds: at least one is needed (three or more for a verdict worth having)")
-        if repeated := [seed for seed, count in Counter(self.seeds).items() if count > 1]:
-            raise UserError(
-                f"seeds: {repeated[0]} is listed more than once; a repeated seed is the same run, not a new one"
-            )
-        if min(self.seeds) < 0:
-            raise UserError(f"seeds: {min(self.seeds)} is negative")
+        _check_seeds("seeds", self.seeds)
+        self._check_tuning()
+        self._check_comparisons()
         if self.equivalence_margin is not None and not 0 < self.equivalence_margin < 1:
             raise UserError(
                 f"equivalence_margin={self.equivalence_margin}: expected a share of the baseline's mean, below 1 "
                 "(0.005 is 0.5 %)"
             )
         get_metric(self.metric)
-        for where, overrides in [
-            ("base", self.base),
-            *((f"arms.{name}", arm.overrides) for name, arm in self.arms.items()),
-        ]:
+        for where, overrides in self._overrides():
             for override in overrides:
                 if (key := _key(override)) in OWNED_BY_STUDY:
                     raise UserError(f"{where}: '{override}' cannot be an override here: {OWNED_BY_STUDY[key]}")
+
+    def _check_tuning(self) -> None:
+        if not self.learning_rates:
+            return
+        if not self.tuning_seeds:
+            raise UserError("tuning_seeds: at least one is needed to choose among learning_rates")
+        _check_seeds("tuning_seeds", self.tuning_seeds)
+        if shared := [seed for seed in self.tuning_seeds if seed in self.seeds]:
+            raise UserError(
+                f"tuning_seeds: {shared[0]} is also under seeds; a rate is not to be chosen on a seed it is judged on"
+            )
+        if len(self.learning_rates) < 2 or len(set(self.learning_rates)) < len(self.learning_rates):
+            raise UserError(f"learning_rates={self.learning_rates}: expected two or more different ones to choose from")
+        if min(self.learning_rates) <= 0:
+            raise UserError(f"learning_rates: {min(self.learning_rates):g} is not positive")
+        for where, overrides in self._overrides():
+            if own := [override for override in overrides if _key(override) == LEARNING_RATE]:
+                raise UserError(f"{where}: '{own[0]}' cannot hold beside learning_rates, among which every arm chooses")
+
+    def _check_comparisons(self) -> None:
+        for pair in self.comparisons:
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise UserError(f"comparisons: {pair} is not a pair of different arms, [arm, against]")
+            for name in pair:
+                if name not in self.arms:
+                    raise UserError(f"comparisons: '{name}' is not an arm{did_you_mean(name, self.arms)}")
+        pairs = Counter(frozenset(pair) for pair in self.comparisons)
+        if repeated := [sorted(pair) for pair, times in pairs.items() if times > 1]:
+            raise UserError(f"comparisons: {' and '.join(repeated[0])} are compared more than once")
+
+    def _overrides(self) -> Iterator[tuple[str, list[str]]]:
+        yield "base", self.base
+        for name, arm in self.arms.items():
+            yield f"arms.{name}", arm.overrides
 
     @property
     def judged_by(self) -> Metric:
@@ -95,17 +132,29 @@ class Study:
 
     @property
     def challengers(self) -> list[str]:
-        """The arms other than the baseline, in the file's order: the family of comparisons."""
+        """The arms other than the baseline, in the file's order."""
         return [arm for arm in self.arms if arm != self.baseline]
+
+    @property
+    def family(self) -> list[tuple[str, str]]:
+        """The comparisons ``(arm, against)`` that are judged and corrected together."""
+        return [(arm, against) for arm, against in self.comparisons] or [
+            (arm, self.baseline) for arm in self.challengers
+        ]
 
     def to_yaml(self) -> str:
         """The study file that `load_study` reads back as this study."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, "")}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, "", [])}
+        if not self.learning_rates:
+            del values["tuning_seeds"]
         values["arms"] = {
             name: {"overrides": list(arm.overrides), **({"about": arm.about} if arm.about else {})}
             for name, arm in self.arms.items()
         }
-        order = ("name", "about", "base", "seeds", "baseline", "match", "metric", "equivalence_margin", "arms")
+        order = (
+            "name", "about", "base", "seeds", "learning_rates", "tuning_seeds", "baseline", "match", "metric",
+            "equivalence_margin", "comparisons", "arms",
+        )  # fmt: skip
         ordered = {key: values[key] for key in order if key in values}
         return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
 
@@ -151,6 +200,15 @@ def _extend(study: Study, overrides: list[str]) -> Study:
             if clash := [own for own in arm.overrides if _key(own) == _key(override)]:
                 raise UserError(f"'{override}' cannot hold for every arm: arm '{name}' has {clash[0]}")
     return replace(study, base=[*study.base, *overrides])
+
+
+def _check_seeds(key: str, seeds: list[int]) -> None:
+    if repeated := [seed for seed, count in Counter(seeds).items() if count > 1]:
+        raise UserError(
+            f"{key}: {repeated[0]} is listed more than once; a repeated seed is the same run, not a new one"
+        )
+    if min(seeds) < 0:
+        raise UserError(f"{key}: {min(seeds)} is negative")
 
 
 def _key(override: str) -> str:

@@ -16,7 +16,7 @@ from gatewright.study.checks import FLOPS_TOLERANCE, PARAMETERS_TOLERANCE
 from gatewright.study.series import Curves
 from gatewright.study.statistics import Comparison
 from gatewright.study.style import GRID, MUTED, PAPER, Layout, colours, label_ends, new_figure, spread_labels
-from gatewright.study.wording import MINUS, VERDICT_LABELS, difference_text
+from gatewright.study.wording import MINUS, VERDICT_LABELS, difference_text, pair_name
 
 Plot = Callable[[Analysis, Layout], Figure | None]
 
@@ -36,17 +36,16 @@ def forest(analysis: Analysis, layout: Layout) -> Figure | None:
     colour = _colours(analysis)
     figure = new_figure(layout, 1.15 + (0.62 if layout.stacked else 0.5) * len(rows))
     axes = figure.add_subplot()
-    baseline = analysis.baseline
     for y, c in enumerate(rows):
-        values = analysis.arms[c.arm].values
-        own = [c.percent(values[s] - baseline.values[s]) for s in values if s in baseline.values]
+        values, against = analysis.arms[c.arm].values, analysis.arms[c.baseline].values
+        own = [c.percent(values[s] - against[s]) for s in values if s in against]
         axes.scatter(own, [y - 0.22] * len(own), s=13, color=colour[c.arm], alpha=0.6, linewidths=0, zorder=3)
         if c.ci95 is not None:
             axes.plot([c.percent(v) for v in c.ci95], [y, y], color=colour[c.arm], lw=2.6, zorder=3)
         axes.scatter(
             [c.percent(c.mean_difference)], [y], s=50, color=colour[c.arm], edgecolor=PAPER, linewidth=1.3, zorder=4
         )
-        _label_row(axes, c, y, layout, colour[c.arm])
+        _label_row(axes, c, pair_name(c, analysis.study.baseline), y, layout, colour[c.arm])
     margin = analysis.study.equivalence_margin
     if margin is not None:
         axes.axvspan(-100 * margin, 100 * margin, color=GRID, alpha=0.55, lw=0, zorder=0)
@@ -56,7 +55,9 @@ def forest(analysis: Analysis, layout: Layout) -> Figure | None:
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g} %".replace("-", MINUS) if x else "0"))
     axes.xaxis.set_major_locator(MaxNLocator(4 if layout.stacked else 7, steps=[1, 2, 5, 10]))
-    axes.set_title(f"{analysis.study.judged_by.label.capitalize()} against {baseline.name}")
+    same = all(c.baseline == analysis.study.baseline for c in rows)
+    against_what = analysis.study.baseline if same else "the arm compared with"
+    axes.set_title(f"{analysis.study.judged_by.label.capitalize()} against {against_what}")
     sides = ("better", "worse") if analysis.study.judged_by.lower_is_better else ("worse", "better")
     below: dict[str, Any] = {
         "xycoords": "axes fraction",
@@ -72,7 +73,7 @@ def forest(analysis: Analysis, layout: Layout) -> Figure | None:
     return figure
 
 
-def _label_row(axes: Axes, c: Comparison, y: int, layout: Layout, colour: str) -> None:
+def _label_row(axes: Axes, c: Comparison, name: str, y: int, layout: Layout, colour: str) -> None:
     """A forest row's name, difference and verdict: beside the row, or above it where the page is narrow."""
     verdict = VERDICT_LABELS[c.verdict]
     place: dict[str, Any] = {
@@ -82,10 +83,10 @@ def _label_row(axes: Axes, c: Comparison, y: int, layout: Layout, colour: str) -
         "annotation_clip": False,
     }
     if layout.stacked:
-        axes.annotate(c.arm, (0, y + 0.36), (0, 0), ha="left", color=colour, fontweight="bold", **place)
+        axes.annotate(name, (0, y + 0.36), (0, 0), ha="left", color=colour, fontweight="bold", **place)
         axes.annotate(f"{difference_text(c)}   {verdict}", (1, y + 0.36), (0, 0), ha="right", fontsize=8.5, **place)
         return
-    axes.annotate(c.arm, (0, y), (-10, 0), ha="right", color=colour, fontweight="bold", **place)
+    axes.annotate(name, (0, y), (-10, 0), ha="right", color=colour, fontweight="bold", **place)
     axes.annotate(difference_text(c), (1, y), (100, 0), ha="right", **place)
     axes.annotate(verdict, (1, y), (112, 0), ha="left", color=colour, fontweight="bold", **place)
 
@@ -197,6 +198,36 @@ def alpha(analysis: Analysis, layout: Layout) -> Figure | None:
     return figure
 
 
+def learning_rates(analysis: Analysis, layout: Layout) -> Figure | None:
+    """The metric against the learning rate, one line an arm through its means; a ring marks the rate it got."""
+    chosen = [choice for choice in analysis.choices.values() if choice.means]
+    if not chosen:
+        return None
+    figure, (axes,) = _panels(layout, 1, 2.9)
+    colour = _colours(analysis)
+    ends = []
+    for choice in chosen:
+        for rate, values in choice.values.items():
+            axes.scatter([rate] * len(values), values, s=13, color=colour[choice.arm], alpha=0.5, linewidths=0)
+        rates, means = list(choice.means), list(choice.means.values())
+        axes.plot(rates, means, color=colour[choice.arm])
+        if choice.learning_rate is not None:
+            axes.scatter(
+                [choice.learning_rate], [choice.means[choice.learning_rate]], s=64, facecolor="none",
+                edgecolor=colour[choice.arm], linewidth=1.8, zorder=4,
+            )  # fmt: skip
+        ends.append((choice.arm, means[-1], colour[choice.arm]))
+    grid = sorted(analysis.study.learning_rates)
+    axes.set_xscale("log")
+    axes.set_xticks(grid, [f"{rate:g}" for rate in grid])
+    axes.minorticks_off()
+    axes.set_xlabel("learning rate")
+    axes.set_title(f"{analysis.study.judged_by.label.capitalize()} on the tuning seeds")
+    figure.draw_without_rendering()
+    label_ends(axes, ends, max(max(choice.means) for choice in chosen))
+    return figure
+
+
 def cost(analysis: Analysis, layout: Layout) -> Figure | None:
     """The metric against parameters and FLOPs per token, where arms differ in them by more than the tolerances."""
     arms = [
@@ -299,6 +330,10 @@ FIGURES: dict[str, tuple[Plot, str]] = {
         "Training loss, exponentially smoothed: means over seeds, bands from lowest to highest.",
     ),
     "alpha": (alpha, "α over training, mean over seeds, one line a layer, darker with depth."),
+    "learning_rates": (
+        learning_rates,
+        "What each learning rate gave in tuning. Small dots are single seeds, a ring marks the rate the arm was given.",
+    ),
     "cost": (cost, "What the result costs. Small dots are single seeds."),
 }
 """Every figure by its file name, with its caption."""

@@ -21,6 +21,7 @@ from gatewright.study.plan import Study, load_study
 from gatewright.study.process import Command, TrialProcess, stop_orphans, train_command
 from gatewright.study.progress import trial_rows
 from gatewright.study.report import write_files
+from gatewright.study.schedule import Schedule
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, Trial, make_plan
 from gatewright.training.interrupt import Interrupt
@@ -66,14 +67,13 @@ def run_study(
     folder = StudyFolder(out if out is not None else Path("runs") / study.name)
     with folder.locked():
         folder.adopt(plan)
-        todo = [
-            t for t in plan.trials if trial_result(t, folder, study.judged_by).state not in ("finished", "diverged")
-        ]
+        schedule = Schedule(plan, folder)
+        todo = [trial for trial in plan.trials if schedule.open(trial)]
         if stop_orphans(folder, plan.trials):
             console.print("Trials of an earlier start were still running; they were stopped and are continued now.")
         if todo:
             _prepare_data(plan, todo, prepare)
-            TrialRunner(plan, folder, workers, command, console).run(todo)
+            TrialRunner(schedule, workers, command, console).run()
         analysis = analyse(folder.path)
         report = write_files(analysis)
     console.print(verdict_table(analysis))
@@ -106,19 +106,20 @@ def _prepare_data(plan: Plan, trials: list[Trial], prepare: Callable[[DataConfig
 class TrialRunner:
     """Keeps ``workers`` trials running until all have ended or someone asks to stop."""
 
-    def __init__(
-        self, plan: Plan, folder: StudyFolder, workers: int | None, command: Command, console: Console
-    ) -> None:
+    def __init__(self, schedule: Schedule, workers: int | None, command: Command, console: Console) -> None:
         cores = available_cores()
-        self.plan, self.folder, self.command, self.console = plan, folder, command, console
+        self.schedule, self.plan, self.folder = schedule, schedule.plan, schedule.folder
+        self.command, self.console = command, console
         self.workers = workers or min(DEFAULT_WORKERS, cores)
         self.threads = max(1, cores // self.workers)
         self.running: list[TrialProcess] = []
-        self.waiting: list[Trial] = []
+        self.begun: set[Trial] = set()
 
-    def run(self, trials: list[Trial]) -> None:
-        """Run ``trials``; if asked to stop, let the running ones save, then raise `StudyInterruptedError`."""
-        self.waiting = list(trials)
+    def run(self) -> None:
+        """Run all that is open, each trial at most once; if asked to stop, let the running ones save.
+
+        Then `StudyInterruptedError` is raised.
+        """
         with ExitStack() as stack:
             stack.callback(self._kill_rest)
             interrupt = stack.enter_context(Interrupt())
@@ -127,25 +128,34 @@ class TrialRunner:
                 live = stack.enter_context(
                     Live(console=self.console, get_renderable=self._table, refresh_per_second=2, transient=False)
                 )
-            while (self.running or self.waiting) and not interrupt.requested:
-                self._collect()
-                while self.waiting and len(self.running) < self.workers:
-                    self._start(self.waiting.pop(0))
+            waiting = self._waiting()
+            while (self.running or waiting) and not interrupt.requested:
+                while waiting and len(self.running) < self.workers:
+                    self._start(waiting.pop(0))
                 time.sleep(POLL_SECONDS)
+                if self._collect():
+                    waiting = self._waiting()
             if interrupt.requested:
                 self._stop(interrupt.requested)
             if live is not None:
                 live.refresh()
 
+    def _waiting(self) -> list[Trial]:
+        return [trial for trial in self.schedule.ready() if trial not in self.begun]
+
     def _start(self, trial: Trial) -> None:
+        self.begun.add(trial)
+        rate = self.schedule.learning_rate(trial)
+        self.folder.write_config(trial, self.plan.config(trial, self.folder.run(trial), rate))
         threads = self.plan.configs[trial.arm].train.threads
         overrides = [f"train.threads={self.threads}"] if threads is None else []
         self.running.append(TrialProcess(trial, self.folder, self.command, threads or self.threads, overrides))
         self._say(f"{trial.name}: started")
 
-    def _collect(self, stopping: bool = False) -> None:
-        """Take note of trials that have ended."""
-        for process in [process for process in self.running if not process.running()]:
+    def _collect(self, stopping: bool = False) -> int:
+        """Take note of trials that have ended; returns how many."""
+        ended = [process for process in self.running if not process.running()]
+        for process in ended:
             self.running.remove(process)
             result = trial_result(process.trial, self.folder, self.plan.study.judged_by)
             left = result.summary.get("status") == "interrupted"  # it saved and left, whoever asked it to
@@ -154,6 +164,7 @@ class TrialRunner:
                 self._say(f"{process.trial.name}: {result.state}{value}")
             else:
                 self._say(f"{process.trial.name}: failed: {process.note_failure()}")
+        return len(ended)
 
     def _stop(self, signal_name: str) -> None:
         self.console.print(

@@ -4,7 +4,7 @@ study.yaml               the study, as it was last run
 plan.json                every arm's resolved design and how the study was first going to be judged
 trials/<arm>/seed-N.yaml the configuration handed to the trial;  seed-N.log  what the trial printed;
                          seed-N.error  why its process last ended before the run was finished
-runs/<arm>/seed-N/       the trial's run directory
+runs/<arm>/seed-N/       the trial's run directory;  lr-R-seed-N  one of those that chose the arm's learning rate
 report.html, report.md, results.json, results.csv, figures/
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gatewright.config import to_yaml
+from gatewright.config import Config, to_yaml
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study.plan import Study, load_study
 from gatewright.study.trials import Plan, Trial, design, differences
 
-JUDGED_BY = ("baseline", "metric", "equivalence_margin")
+JUDGED_BY = ("baseline", "metric", "equivalence_margin", "comparisons")
 
 
 class StudyFolder:
@@ -51,19 +51,19 @@ class StudyFolder:
 
     def run(self, trial: Trial) -> Path:
         """The trial's run directory."""
-        return self.path / "runs" / trial.arm / f"seed-{trial.seed}"
+        return self.path / "runs" / trial.name
 
     def config_file(self, trial: Trial) -> Path:
         """The configuration handed to the trial."""
-        return self.path / "trials" / trial.arm / f"seed-{trial.seed}.yaml"
+        return self.path / "trials" / f"{trial.name}.yaml"
 
     def log_file(self, trial: Trial) -> Path:
         """Everything the trial printed, over all its attempts."""
-        return self.path / "trials" / trial.arm / f"seed-{trial.seed}.log"
+        return self.path / "trials" / f"{trial.name}.log"
 
     def error_file(self, trial: Trial) -> Path:
         """Why the trial's process last ended before its run was finished; absent if it did not."""
-        return self.path / "trials" / trial.arm / f"seed-{trial.seed}.error"
+        return self.path / "trials" / f"{trial.name}.error"
 
     def study(self) -> Study:
         """The study this folder holds; `UserError` if it holds none."""
@@ -82,7 +82,12 @@ class StudyFolder:
     def judgement_changes(self, study: Study) -> list[tuple[str, Any, Any]]:
         """What about the way of judging differs from the first plan: ``(key, planned, now)``."""
         planned = self.plan()["judged_by"]
-        return [(key, planned[key], getattr(study, key)) for key in JUDGED_BY if planned[key] != getattr(study, key)]
+        pairs = [(key, planned.get(key) or None, getattr(study, key) or None) for key in JUDGED_BY]
+        return [(key, was, now) for key, was, now in pairs if was != now]
+
+    def write_config(self, trial: Trial, config: Config) -> None:
+        """Write down the configuration that a trial is about to be started with."""
+        write_atomic(self.config_file(trial), to_yaml(config))
 
     def adopt(self, plan: Plan) -> None:
         """Make this the folder of ``plan``: begin it, or check that it goes on with what was begun.
@@ -99,11 +104,11 @@ class StudyFolder:
             recorded["seeds"] = [*recorded["seeds"], *(seed for seed in study.seeds if seed not in recorded["seeds"])]
         else:
             judged_by = {key: getattr(study, key) for key in JUDGED_BY}
-            recorded = {"arms": designs, "seeds": list(study.seeds), "judged_by": judged_by}
+            recorded = {
+                "arms": designs, "seeds": list(study.seeds), "tuning": _tuning(study), "judged_by": judged_by,
+            }  # fmt: skip
         write_atomic(self.plan_file, json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
         write_atomic(self.study_file, study.to_yaml())
-        for trial in plan.trials:
-            write_atomic(self.config_file(trial), to_yaml(plan.config(trial, self.run(trial))))
 
     def _check(self, recorded: dict[str, Any], designs: dict[str, dict[str, Any]], study: Study) -> None:
         changes = []
@@ -115,6 +120,7 @@ class StudyFolder:
                 f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))
             ]
         changes += [f"seed {seed} is gone" for seed in recorded["seeds"] if seed not in study.seeds]
+        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(recorded["tuning"], _tuning(study))]
         if changes:
             more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
             raise UserError(
@@ -139,6 +145,12 @@ class StudyFolder:
             yield
         finally:
             lock.release()
+
+
+def _tuning(study: Study) -> dict[str, Any]:
+    """What decides which learning rate an arm gets; empty where the study does not choose."""
+    keys = ("learning_rates", "tuning_seeds") if study.learning_rates else ()
+    return {key: list(getattr(study, key)) for key in keys}
 
 
 def plan_hash(recorded: dict[str, Any]) -> str:

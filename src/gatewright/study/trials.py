@@ -19,11 +19,14 @@ class Trial:
 
     arm: str
     seed: int
+    learning_rate: float | None = None
+    """given for the runs among which an arm's learning rate is chosen; None: a run that is judged"""
 
     @property
     def name(self) -> str:
-        """``arm/seed-N``, also its place below ``runs/`` and ``trials/``."""
-        return f"{self.arm}/seed-{self.seed}"
+        """``arm/seed-N`` or ``arm/lr-R-seed-N``, also its place below ``runs/`` and ``trials/``."""
+        rate = "" if self.learning_rate is None else f"lr-{self.learning_rate:g}-"
+        return f"{self.arm}/{rate}seed-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,29 @@ class Plan:
         """Every trial, in the order in which they run."""
         return trials_of(self.study)
 
-    def config(self, trial: Trial, out: Path) -> Config:
-        """The configuration of one trial, writing to ``out`` and continuing what is there."""
+    def config(self, trial: Trial, out: Path, learning_rate: float | None = None) -> Config:
+        """The configuration of one trial, writing to ``out`` and continuing what is there.
+
+        ``learning_rate`` is the one chosen for the arm, where a study chooses.
+        """
         config = self.configs[trial.arm]
-        train = dataclasses.replace(config.train, seed=trial.seed)
+        rate = trial.learning_rate or learning_rate or config.train.learning_rate
+        train = dataclasses.replace(config.train, seed=trial.seed, learning_rate=rate)
         return dataclasses.replace(config, train=train, out=str(out), resume="auto")
 
 
 def trials_of(study: Study) -> list[Trial]:
-    """Every trial of a study, seed by seed, so that a study stopped half-way has whole pairs."""
-    return [Trial(arm, seed) for seed in study.seeds for arm in study.arms]
+    """Every trial of a study: first those that choose learning rates, then those that are judged.
+
+    The latter go seed by seed, so that a study stopped half-way has whole pairs.
+    """
+    tuning = [trial for arm in study.arms for trial in tuning_trials(study, arm)]
+    return [*tuning, *(Trial(arm, seed) for seed in study.seeds for arm in study.arms)]
+
+
+def tuning_trials(study: Study, arm: str) -> list[Trial]:
+    """The trials among which the arm's learning rate is chosen; none where the study names no rates."""
+    return [Trial(arm, seed, rate) for rate in study.learning_rates for seed in study.tuning_seeds]
 
 
 def make_plan(study: Study) -> Plan:

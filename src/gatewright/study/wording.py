@@ -92,6 +92,11 @@ def evidence(c: Comparison) -> str:
     return f"({', '.join(words)})"
 
 
+def pair_name(c: Comparison, baseline: str) -> str:
+    """What a comparison is called beside others: its arm, and the other one where that is not the study's baseline."""
+    return c.arm if c.baseline == baseline else f"{c.arm} vs {c.baseline}"
+
+
 def sentence(c: Comparison, metric: Metric) -> str:
     """The verdict as one plain sentence."""
     half = None if c.ci95 is None else c.percent((c.ci95[1] - c.ci95[0]) / 2)
@@ -116,12 +121,17 @@ def sentence(c: Comparison, metric: Metric) -> str:
 
 
 def headline(comparisons: list[Comparison], baseline: str) -> str:
-    """The whole study in one line: ``No arm is better than gelu: 3 are worse, 2 open.``"""
+    """The whole study in one line: ``No arm is better than gelu: 3 are worse, 2 open.``
+
+    Where arms are not all compared with the baseline, each shown difference is named.
+    """
     named = {verdict: [c.arm for c in comparisons if c.verdict == verdict] for verdict in VERDICT_WORDS}
     if not comparisons:
         return "Nothing can be compared yet."
     if len(named["none"]) == len(comparisons):
         return "One seed allows no verdict."
+    if any(c.baseline != baseline for c in comparisons):
+        return _headline_of_pairs(comparisons)
     rest = [
         f"{len(named[verdict])} {words}"
         for verdict, words in (
@@ -140,6 +150,18 @@ def headline(comparisons: list[Comparison], baseline: str) -> str:
     else:
         first = f"No arm is shown to be better than {baseline}"
     return f"{first}{f': {join(rest)}' if rest else ''}."
+
+
+def _headline_of_pairs(comparisons: list[Comparison]) -> str:
+    said = [
+        f"{c.arm} is {VERDICT_WORDS[c.verdict]} {c.baseline}"
+        for c in comparisons
+        if c.verdict in ("better", "worse", "equivalent")
+    ]
+    left = len(comparisons) - len(said)
+    if left:
+        said.append(f"{left} of {len(comparisons)} comparisons {'is' if left == 1 else 'are'} open")
+    return f"{'; '.join(said)}."
 
 
 VERDICT_WORDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
+from numpy.typing import NDArray
 
 from gatewright.config import Config, to_yaml
 from gatewright.errors import RunError, UserError
@@ -65,22 +68,15 @@ def write_config(folder: Path, config: Config) -> None:
     _write(folder / CONFIG, to_yaml(config))
 
 
-def write_environment(folder: Path, record: dict[str, Any], resumed_at: int | None) -> None:
-    """Write ``environment.json``. A resumption is added to the list ``resumed`` of the record of the first start."""
-    path = folder / ENVIRONMENT
-    if resumed_at is not None and path.exists():
-        first = json.loads(path.read_text(encoding="utf-8"))
-        record = {**first, "resumed": [*first.get("resumed", []), {"step": resumed_at, **record}]}
-    _write(path, json.dumps(record, indent=1))
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a NumPy array."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    _write(path, content.getvalue())
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write ``summary.json``; numbers that are not finite become null."""
-    _write(folder / SUMMARY, json.dumps(finite(summary), indent=1, allow_nan=False))
-
-
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        write_atomic(path, text)
+        write_atomic(path, content)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from gatewright.config import Config, to_yaml
 from gatewright.data import Units
-from gatewright.errors import RunError
+from gatewright.errors import DivergedError, RunError
 from gatewright.evaluate.language_modeling import evaluate
 from gatewright.hardware.measure import Peak
 from gatewright.hardware.memory import memory
 from gatewright.model.cost import ModelCost
-from gatewright.run import CONFIG
+from gatewright.run import CONFIG, EVALUATION
 from gatewright.training.checkpoint import TrainerState, write_checkpoint
 from gatewright.training.diagnose import first_non_finite
-from gatewright.training.folder import write_summary
+from gatewright.training.folder import write_array, write_summary
 from gatewright.training.guard import NonFiniteError
 from gatewright.training.interrupt import Interrupt
 from gatewright.training.stopwatch import Stopwatch
@@ -79,8 +79,8 @@ class Trainer:
     def run(self, interrupt: Interrupt) -> str:
         """Train until done or interrupted; returns the status, which is also in summary.json.
 
-        Raises `RunError` for a loss that is no longer a number, a full disk and exhausted memory; whatever is raised,
-        the summary says ``failed`` and why.
+        Raises `DivergedError` for a loss that is no longer a number, `RunError` for a full disk and exhausted memory;
+        whatever is raised, the summary says ``diverged`` or ``failed``, and why.
         """
         try:
             self.write_summary("running")
@@ -141,12 +141,12 @@ class Trainer:
                 raise self.explained(NonFiniteError(step, loss, norm))
             self.state.losses.append(loss)
 
-    def explained(self, error: NonFiniteError) -> RunError:
+    def explained(self, error: NonFiniteError) -> DivergedError:
         """The error for a step whose loss or gradient is not finite, with the module in which that begins."""
         self.watch.pause()
         self.model.set_step(error.step, self.config.max_steps)
         where = first_non_finite(self.model, lambda: self.updater.backward(error.step, self.model)[0])
-        return RunError(f"{error}; {where}")
+        return DivergedError(f"{error}; {where}")
 
     def record(self, result: StepResult) -> None:
         """Append a training record: the mean loss since the last one, and the state of things at this step."""
@@ -200,11 +200,13 @@ class Trainer:
         )
         step, loss = self.state.step, outcome.val_loss
         if not math.isfinite(loss):
-            raise RunError(f"the validation loss became {loss} at step {step}")
+            raise DivergedError(f"the validation loss became {loss} at step {step}")
         self.state.val = {"step": step, **outcome.numbers()}
         if self.state.best_val_loss is None or loss < self.state.best_val_loss:
             self.state.best_val_loss, self.state.best_val_step = loss, step
         self.tracker.append({"kind": "eval", "step": step, "tokens": self.tokens, **outcome.numbers()})
+        if step == self.config.max_steps:
+            write_array(self.setting.folder / EVALUATION, outcome.sequences)
         self.watch.start()
 
     def save(self) -> None:
@@ -233,7 +235,8 @@ class Trainer:
 
     def fail(self, error: BaseException) -> None:
         """Record how the run ended, keeping the original error if even that cannot be written."""
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        ends = {KeyboardInterrupt: "interrupted", DivergedError: "diverged"}
+        status = ends.get(type(error), "failed")
         message = " ".join(str(error).split()) or type(error).__name__
         try:
             self.write_summary(status, message)

@@ -2,13 +2,15 @@
 
 Usage: fake_trial.py CONFIG_FILE [OVERRIDE…]
 
-``behaviour.json`` beside the study's folder maps ``arm/seed-N`` to ``fail``, ``crash`` (no summary), ``once`` (fails at
-the first attempt) or ``slow``. On SIGTERM it saves its step and leaves.
+``behaviour.json`` beside the study's folder maps a trial's name to ``fail``, ``crash`` (no summary), ``once`` (fails at
+the first attempt), ``diverge`` or ``slow``. On SIGTERM it saves its step and leaves. The arm ``late`` does best at a
+learning rate of 0.01, all others at 0.001.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -18,6 +20,13 @@ from pathlib import Path
 import yaml
 
 STEPS, SAVE_EVERY = 20, 5
+
+
+def write_summary(out: Path, summary: dict) -> None:
+    """Whole or not at all, as real trials do."""
+    temporary = out / ".summary"
+    temporary.write_text(json.dumps(summary))
+    temporary.replace(out / "summary.json")
 
 
 def main() -> int:
@@ -39,13 +48,19 @@ def main() -> int:
         print("Traceback (most recent call last):\n  ...\nMemoryError: no more", flush=True)
         return 1
     if behaviour == "fail" or (behaviour == "once" and not earlier):
-        (out / "summary.json").write_text(json.dumps({"status": "failed", "error": "the loss became nan at step 3"}))
+        write_summary(out, {"status": "failed", "error": "the loss became nan at step 3"})
         print("gatewright: the loss became nan at step 3", flush=True)
+        return 1
+
+    if behaviour == "diverge":
+        write_summary(out, {"status": "diverged", "error": "the loss became nan at step 3"})
         return 1
 
     asked = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
     loss = 3.7 + 0.01 * config["train"]["seed"] + (0.05 if out.parent.name == "other" else 0.0)
+    best_rate = 1e-2 if out.parent.name == "late" else 1e-3
+    loss += 0.1 * abs(math.log10(config["train"]["learning_rate"] / best_rate))
     loss += 0.001 * (hash((out.parent.name == "other", config["train"]["seed"])) % 5)
     with (out / "metrics.jsonl").open("a") as metrics:
         for step in range(start + 1, STEPS + 1):
@@ -68,7 +83,7 @@ def main() -> int:
             if step % SAVE_EVERY == 0 or asked:
                 checkpoint.write_text(str(step))
             if asked:
-                (out / "summary.json").write_text(json.dumps({"status": "interrupted", "error": None}))
+                write_summary(out, {"status": "interrupted", "error": None})
                 return 130
         metrics.write(json.dumps({"kind": "eval", "step": STEPS, "tokens": 100 * STEPS, "val_loss": loss}) + "\n")
     summary = {
@@ -76,7 +91,7 @@ def main() -> int:
         "final_val_loss": loss, "best_val_loss": loss, "best_val_step": STEPS, "steps": STEPS, "tokens": 100 * STEPS,
         "tokens_per_second": 1e3, "seconds": 1.0, "seed": config["train"]["seed"],
     }  # fmt: skip
-    (out / "summary.json").write_text(json.dumps(summary))
+    write_summary(out, summary)
     return 0
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from synthetic_study import BASELINE_LOSSES, ENVIRONMENT, SyntheticStudy, plain_config
 
 from gatewright.errors import UserError
+from gatewright.files import write_atomic
 from gatewright.study import analyse, status
 from gatewright.study.analyse import Analysis
 from gatewright.study.board import study_seconds_left, trial_table
@@ -78,7 +79,7 @@ def test_only_seeds_finished_in_both_arms_are_paired(make_study: Callable[..., S
             study.run("worse", seed, loss * 1.02 + 0.001 * seed)
         study.run("same", seed, loss + 0.001 * (-1) ** seed, status="failed" if seed == 0 else "finished", error="boom")
     analysis = analyse(study.folder.path)
-    assert analysis.unpaired == {"worse": [1, 3], "same": [0, 1]}
+    assert analysis.unpaired == {("worse", "gelu"): [1, 3], ("same", "gelu"): [0, 1]}
     assert {c.arm: c.n for c in analysis.comparisons} == {"worse": 2, "same": 2}
     expected = [BASELINE_LOSSES[s] * 0.02 + 0.001 * s for s in (0, 2)]
     assert analysis.comparison("worse").mean_difference == pytest.approx(sum(expected) / 2)
@@ -139,7 +140,7 @@ def test_a_killed_process_is_reported_though_its_run_could_not_say_so(study: Syn
     summary = study.folder.run(trial) / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": "running"}))
     assert "same, seed 2 is not finished (interrupted)" in " ".join(r.text for r in analyse(study.folder.path).remarks)
-    study.folder.error_file(trial).write_text("killed by SIGKILL\n")
+    write_atomic(study.folder.error_file(trial), "killed by SIGKILL\n")
     assert "same, seed 2 failed: killed by SIGKILL" in " ".join(r.text for r in analyse(study.folder.path).remarks)
 
 
@@ -183,7 +184,9 @@ def test_unequal_conditions_are_flagged(
     analysis = analyse(make_study(configs={"gelu": plain_config(), "worse": odd, "same": plain_config()}).folder.path)
     told = [remark.text for remark in analysis.remarks if remark.code == "conditions"]
     assert len(told) == 1
-    assert f"{section}.{key} is {value}" in told[0]
+    batch = key in ("batch_size", "grad_accumulation")
+    what = "train.batch_size × train.grad_accumulation is 16" if batch else f"{section}.{key} is {value}"
+    assert what in told[0]
     assert told[0].startswith("worse")
 
 

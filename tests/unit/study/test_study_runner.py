@@ -2,101 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
+from bench import STUDY, Bench, wait_until
 
 from gatewright.errors import RunError, UserError
 from gatewright.study import runner as runner_module
 from gatewright.study.analyse import Analysis
 from gatewright.study.plan import Arm, Study
 from gatewright.study.progress import read_progress
-from gatewright.study.runner import run_study
-from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Trial
-
-FAKE = Path(__file__).with_name("fake_trial.py")
-STUDY = Study("fake", "base", {"base": Arm(), "other": Arm()}, [0, 1, 2], base=["model=small"])
-
-
-class Bench:
-    """A place for a study of fake trials."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.folder = StudyFolder(path / "study")
-        self.behave()
-
-    def behave(self, **behaviour: str) -> None:
-        """Set what trials do, by ``arm_N``."""
-        table = {f"{key.rpartition('_')[0]}/seed-{key.rpartition('_')[2]}": how for key, how in behaviour.items()}
-        (self.path / "behaviour.json").write_text(json.dumps(table))
-
-    def run(self, study: Study = STUDY, **options):
-        """Run the study; returns the analysis and what was printed."""
-        console = Console(file=io.StringIO(), width=200)
-        options = {"prepare": lambda config: None, **options}
-        analysis = run_study(study, out=self.folder.path, command=fake_command, console=console, **options)
-        return analysis, console.file.getvalue()
-
-    def attempts(self, arm: str, seed: int) -> list[dict]:
-        """What each start of a trial saw."""
-        file = self.folder.run(Trial(arm, seed)) / "attempts.json"
-        return json.loads(file.read_text()) if file.exists() else []
-
-    def results(self) -> bytes:
-        """``results.json`` as written."""
-        return (self.folder.path / "results.json").read_bytes()
-
-    def in_background(self) -> subprocess.Popen:
-        """The study in a process of its own, to be signalled."""
-        code = f"""
-            import sys
-            sys.path.insert(0, {str(Path(__file__).parent)!r})
-            from test_study_runner import STUDY, fake_command
-            from gatewright.errors import RunError
-            from gatewright.study.runner import run_study
-            try:
-                run_study(STUDY, out={str(self.folder.path)!r}, workers=2, command=fake_command, prepare=lambda c: None)
-            except RunError as error:
-                print(f"{{type(error).__name__}}: {{error}}")
-                sys.exit(1)
-        """
-        return subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-
-def fake_command(config_file: Path, overrides: list[str]) -> list[str]:
-    """The command of a fake trial."""
-    return [sys.executable, str(FAKE), str(config_file), *overrides]
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Poll until ``condition`` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A bench whose studies write their numbers and no report, which would take seconds each."""
-    monkeypatch.setattr(runner_module, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(runner_module, "write_files", lambda analysis: analysis.write() or analysis.folder.path)
-    return Bench(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,77 @@
+"""Runs that are missing, or that were not all made alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gatewright.study.checks.remark import Remark, usable_runs
+from gatewright.study.gather import ArmResult
+from gatewright.study.plan import Study
+from gatewright.study.trials import flatten
+from gatewright.study.wording import join
+
+MACHINE = (
+    "python",
+    "device",
+    "device_name",
+    "precision",
+    "float32_matmul_precision",
+    "threads",
+    "git.commit",
+    "git.dirty",
+)
+"""What of a run's environment can move its numbers, besides the versions of packages."""
+
+
+def incomplete(study: Study, arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+    """Runs that diverged, failed or are not finished."""
+    for arm in arms.values():
+        for trial in arm.trials:
+            name = f"{arm.name}, seed {trial.trial.seed}"
+            because = f": {trial.error}" if trial.error else ""
+            if trial.state == "diverged":
+                yield Remark(
+                    "warning", "diverged",
+                    f"{name} diverged{because}. It is left out, which flatters the arm: its mean is over the runs that "
+                    "survived.",
+                )  # fmt: skip
+            elif trial.state == "failed":
+                yield Remark(
+                    "warning", "failed", f"{name} failed{because}. Its seed is left out of this arm's comparison."
+                )
+            elif trial.state != "finished":
+                yield Remark(
+                    "warning", "missing", f"{name} is not finished ({trial.state}). Its seed is left out for now."
+                )
+    if not arms[study.baseline].n:
+        yield Remark(
+            "warning", "baseline", f"The baseline {study.baseline} has no finished run: nothing can be compared yet."
+        )
+
+
+def budget(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+    """Unequal steps or tokens."""
+    for key in ("steps", "tokens"):
+        seen = {t.summary[key] for arm in arms.values() for t in arm.trials if t.value is not None and key in t.summary}
+        if len(seen) > 1:
+            listed = ", ".join(f"{value:,}" for value in sorted(seen))
+            yield Remark("warning", key, f"Finished runs were trained on unequal {key}: {listed}.")
+
+
+def machines(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+    """Unequal hardware, software or precision."""
+    records = [flatten(run.environment) for run in usable_runs(arms)]
+    keys = sorted({key for record in records for key in record if key in MACHINE or key.startswith("packages.")})
+    for key in keys:
+        seen = sorted({str(record.get(key)) for record in records})
+        if len(seen) > 1:
+            text = f"Runs were not all made in one environment: {key} is {join(seen)}."
+            unequal = key == "precision"
+            yield Remark("warning" if unequal else "note", "precision" if unequal else "environment", text)
+
+
+def data(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+    """Text that changed between runs."""
+    contents = {str(data["content_sha256"]) for run in usable_runs(arms) if (data := run.environment.get("data"))}
+    if len(contents) > 1:
+        yield Remark("warning", "data", "Runs were trained on different text: the corpus changed between them.")

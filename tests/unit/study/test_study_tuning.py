@@ -1,0 +1,174 @@
+"""Learning rates that are chosen for each arm before it is judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from bench import TUNED, Bench, wait_until
+
+from gatewright.config import from_yaml
+from gatewright.errors import UserError
+from gatewright.study.analyse import analyse
+from gatewright.study.plan import Arm, Study, load_study
+from gatewright.study.report import write_report
+from gatewright.study.trials import Trial, trials_of
+
+
+def rate_of(bench: Bench, arm: str, seed: int) -> float:
+    return from_yaml((bench.folder.run(Trial(arm, seed)) / "config.yaml").read_text()).train.learning_rate
+
+
+def test_each_arm_is_judged_with_the_rate_that_suits_it(bench: Bench) -> None:
+    analysis, printed = bench.run(TUNED)
+    assert {arm: choice.learning_rate for arm, choice in analysis.choices.items()} == {"base": 1e-3, "late": 1e-2}
+    assert [rate_of(bench, "base", seed) for seed in TUNED.seeds] == [1e-3] * 3
+    assert [rate_of(bench, "late", seed) for seed in TUNED.seeds] == [1e-2] * 3
+    # at its own rate neither arm has an advantage; at 0.001 for both, late would be 0.1 worse
+    assert analysis.comparisons[0].mean_difference == pytest.approx(0.0, abs=1e-12)
+    starts = [line for line in printed.splitlines() if line.endswith(": started")]
+    assert len(starts) == 12 + 6
+    assert [r.code for r in analysis.remarks if r.code == "rate_edge"] == ["rate_edge"]
+    edge = next(r.text for r in analysis.remarks if r.code == "rate_edge")
+    assert edge.startswith("late was best at the highest learning rate of the grid, 0.01")
+    note = next(r.text for r in analysis.remarks if r.code == "training")
+    assert "train.learning_rate 0.01 against 0.001" in note
+    results = json.loads(bench.results())
+    assert results["learning_rates"]["late"]["chosen"] == 1e-2
+    assert results["learning_rates"]["late"]["edge"] == "highest"
+    assert results["learning_rates"]["base"]["edge"] is None
+    assert set(results["learning_rates"]["base"]["means"]) == {"0.0001", "0.001", "0.01"}
+
+
+def test_a_rate_that_diverges_on_one_seed_is_out_and_is_not_tried_again(bench: Bench) -> None:
+    bench.behave({"late/lr-0.01-seed-8": "diverge"})
+    analysis, _ = bench.run(TUNED)
+    assert analysis.choices["late"].learning_rate == 1e-3
+    assert rate_of(bench, "late", 0) == 1e-3
+    assert any(
+        r.code == "rate_lost" and "late diverged in tuning at learning rate 0.01" in r.text for r in analysis.remarks
+    )
+    bench.run(TUNED)
+    assert len(bench.attempts("late", 8, 1e-2)) == 1
+
+
+def test_an_arm_waits_for_a_failed_tuning_run_while_the_others_go_on(bench: Bench) -> None:
+    bench.behave({"late/lr-0.01-seed-8": "crash"})
+    analysis, _ = bench.run(TUNED)
+    assert analysis.arms["base"].n == 3
+    assert analysis.arms["late"].n == 0
+    assert any(r.code == "tuning_failed" and "late/lr-0.01-seed-8" in r.text for r in analysis.remarks)
+    bench.behave()
+    analysis, _ = bench.run(TUNED)
+    assert analysis.complete
+    assert analysis.choices["late"].learning_rate == 1e-2
+
+
+def test_an_arm_that_diverges_at_every_rate_has_no_runs(bench: Bench) -> None:
+    bench.behave({f"late/lr-{rate:g}-seed-7": "diverge" for rate in TUNED.learning_rates})
+    analysis, _ = bench.run(TUNED)
+    assert analysis.arms["late"].n == 0
+    assert any(r.code == "rate_diverged" for r in analysis.remarks)
+    assert analysis.comparisons == []
+
+
+def test_the_report_shows_the_grid(bench: Bench) -> None:
+    analysis, _ = bench.run(TUNED)
+    means = analysis.choices["late"].means
+    page = write_report(bench.folder.path).read_text()
+    assert "<h2>Learning rates</h2>" in page
+    assert "a ring marks the rate the arm was given" in page
+    text = (bench.folder.path / "report.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| late |") and "**" in line)
+    assert row == f"| late | {means[1e-4]:.4f} | {means[1e-3]:.4f} | **{means[1e-2]:.4f}** |"
+    assert (bench.folder.figures / "learning_rates.pdf").stat().st_size > 1_000
+
+
+def test_the_grid_of_a_study_that_has_begun_cannot_change(bench: Bench) -> None:
+    bench.run(TUNED)
+    wider = Study("tuned", "base", TUNED.arms, [0, 1, 2], base=["model=small"], learning_rates=[1e-3, 1e-2])
+    with pytest.raises(UserError, match=r"learning_rates was \[0.0001, 0.001, 0.01\], is \[0.001, 0.01\]"):
+        bench.run(wider)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+def test_a_study_killed_ten_times_at_random_moments_comes_to_the_same_results(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = Bench(tmp_path / "whole")
+    whole.run(TUNED)
+    moments = random.Random(0)
+    bench.behave({t.name: "slow" for t in trials_of(TUNED) if t.arm == "late"})
+    for _ in range(10):
+        before = bench.starts(TUNED)
+        study = bench.in_background("TUNED")
+        wait_until(partial(went_on, bench, study, before))
+        time.sleep(moments.uniform(0.0, 2.0))
+        # as when the power fails: the study and its trials at once
+        everyone = [psutil.Process(study.pid), *psutil.Process(study.pid).children(recursive=True)]
+        for process in everyone:
+            process.kill()
+        study.wait()
+    bench.behave()
+    analysis, _ = bench.run(TUNED)
+    assert analysis.complete
+    assert bench.results() == whole.results()
+    assert bench.starts(TUNED) > len(trials_of(TUNED)) + 3  # it did hit running trials
+
+
+def went_on(bench: Bench, study: subprocess.Popen, before: int) -> bool:
+    return study.poll() is not None or bench.starts(TUNED) > before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rates": [1e-3]}, "expected two or more"),
+        ({"learning_rates": [1e-3, 1e-3]}, "expected two or more different"),
+        ({"learning_rates": [1e-3, -1e-3]}, "-0.001 is not positive"),
+        ({"learning_rates": [1e-3, 2e-3], "tuning_seeds": [1]}, "tuning_seeds: 1 is also under seeds"),
+        ({"learning_rates": [1e-3, 2e-3], "tuning_seeds": []}, "at least one is needed"),
+        (
+            {"learning_rates": [1e-3, 2e-3], "base": ["train.learning_rate=1"]},
+            "base: 'train.learning_rate=1' cannot",
+        ),
+        ({"comparisons": [["a", "b", "a"]]}, "is not a pair"),
+        ({"comparisons": [["a", "a"]]}, "is not a pair of different arms"),
+        ({"comparisons": [["a", "bb"]]}, "'bb' is not an arm; did you mean 'b'"),
+        ({"comparisons": [["a", "b"], ["b", "a"]]}, "compared more than once"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_at_once(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Study("x", "b", {"a": Arm(), "b": Arm()}, [0, 1], **options)
+
+
+def test_the_study_file_keeps_rates_and_pairs(tmp_path: Path) -> None:
+    study = Study(
+        "x", "b", {"a": Arm(), "b": Arm(), "c": Arm()}, [0, 1], learning_rates=[1e-3, 2e-3], comparisons=[["a", "c"]]
+    )
+    file = tmp_path / "x.yaml"
+    file.write_text(study.to_yaml())
+    assert load_study(file) == study
+    assert study.family == [("a", "c")]
+    assert Study("x", "b", study.arms, [0]).family == [("a", "b"), ("c", "b")]
+
+
+def test_pairs_other_than_with_the_baseline_are_judged(bench: Bench) -> None:
+    arms = {"base": Arm(), "other": Arm(), "late": Arm()}
+    study = Study("pairs", "base", arms, [0, 1, 2], base=["model=small"], comparisons=[["late", "other"]])
+    bench.run(study)
+    analysis = analyse(bench.folder.path)
+    assert [(c.arm, c.baseline) for c in analysis.comparisons] == [("late", "other")]
+    assert analysis.comparison("late") is None
+    late, other = analysis.arms["late"], analysis.arms["other"]
+    assert analysis.comparisons[0].mean_difference == pytest.approx(late.mean - other.mean)
+    page = write_report(bench.folder.path).read_text()
+    assert "late vs other" in page
+    assert analysis.ranking[0].name == "base"
