@@ -3,13 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo study-alpha study-presets study-ablations test lint format bench docs clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 demo: .venv/core  ## a controlled study on real text; leaves runs/demo/report.html
 	$(BIN)/gatewright study run studies/demo.yaml --out runs/demo
+
+study-alpha: .venv/core  ## α against the learning rate, at the scale of a laptop
+	$(BIN)/gatewright study run studies/alpha.yaml scale=laptop --out runs/alpha
+
+study-presets: .venv/core  ## the four presets at equal parameters, at the scale of a laptop
+	$(BIN)/gatewright study run studies/presets.yaml scale=laptop --out runs/presets
+
+study-ablations: .venv/core  ## GateNorm, schedules and learning of α, at the scale of a laptop
+	$(BIN)/gatewright study run studies/ablations.yaml scale=laptop --out runs/ablations
 
 test: .venv/dev  ## all tests, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal

@@ -8,7 +8,7 @@ has to work whether the preset wrote ``rope`` or ``{name: rope}``, and a mistype
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -28,6 +28,9 @@ from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError, unknown
 
 GROUPS = ("model", "data", "train")
+SCALE = "scale"
+"""The group of presets that set size, text and budget together; it goes on top of the others, whichever they are."""
+
 PRESETS = "gatewright.config.presets"
 
 
@@ -41,7 +44,8 @@ def list_presets(group: str) -> list[str]:
 def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = None) -> Config:
     """The configuration that presets, an optional file, and overrides give; all of it checked.
 
-    ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. With ``config_file`` (such
+    ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. ``scale=laptop`` sets size,
+    text and budget together, on top of these. With ``config_file`` (such
     as the ``config.yaml`` of a run) that file takes the place of the default presets. Raises `UserError`.
     """
     parsed = _parse(overrides)
@@ -51,6 +55,9 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     for group in GROUPS:
         if group in chosen or not config_file:
             values[group] = {**defaults[group], **_preset(group, chosen.get(group, "default"))}
+    if SCALE in chosen:
+        for key, value in _leaves(_preset(SCALE, chosen[SCALE])):
+            _assign(values, key, value)
     assigned = [o for o in parsed if not _is_preset(o)]
     for override in assigned:
         _assign(values, override.key_or_group, _plain(override.value()))
@@ -82,7 +89,7 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
 
 
 def _is_preset(override: Override) -> bool:
-    return override.key_or_group in GROUPS and isinstance(override.value(), str)
+    return override.key_or_group in (*GROUPS, SCALE) and isinstance(override.value(), str)
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:
@@ -99,6 +106,15 @@ def _composed(group: str, name: str) -> dict[str, Any]:
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
     return dict(values[group] or {})
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values, so that setting one knob of a part leaves the part's other knobs alone."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewright.study.analyse import Analysis
 from gatewright.study.gather import ArmResult, TrialResult
-from gatewright.study.plan import LEARNING_RATE
+from gatewright.study.plan import LEARNING_RATE, resolve_rate
 from gatewright.study.statistics import Comparison
 from gatewright.study.trials import differences
 from gatewright.study.tuning import RateChoice
@@ -47,7 +47,7 @@ def report_contents(analysis: Analysis) -> dict[str, Any]:
         "rows": [_row(arm, analysis) for arm in analysis.ranking],
         "sight": [_sight(c, analysis) for c in analysis.comparisons if c.sd],
         "rates": [_rate(choice) for choice in analysis.choices.values()],
-        "rate_columns": [f"{rate:g}" for rate in sorted(study.learning_rates)],
+        "rate_columns": [str(rate) for rate in sorted(study.learning_rates, key=lambda r: resolve_rate(r, 1.0))],
         "pair_names": {(c.arm, c.baseline): pair_name(c, study.baseline) for c in analysis.comparisons},
         "designs": [_design(arm, analysis) for arm in analysis.arms.values()],
         "trials": [_trial(t, analysis) for t in _all_trials(analysis)],
@@ -125,8 +125,8 @@ def _sight(c: Comparison, analysis: Analysis) -> dict[str, Any]:
 def _rate(choice: RateChoice) -> dict[str, Any]:
     """An arm's results at every learning rate, and which one it got."""
     cells = []
-    for rate in choice.values:
-        diverged = any(t.state == "diverged" for t in choice.trials if t.trial.learning_rate == rate)
+    for rate, runs in choice.runs.items():
+        diverged = any(t.state == "diverged" for t in runs)
         mean = choice.means.get(rate)
         cells.append(
             {
@@ -165,13 +165,16 @@ def _all_trials(analysis: Analysis) -> list[TrialResult]:
 
 
 def _trial(result: TrialResult, analysis: Analysis) -> dict[str, Any]:
-    summary, rate = result.summary, result.trial.learning_rate
+    summary = result.summary
+    tuning = result.trial.learning_rate is not None
+    own = analysis.designs[result.trial.arm][LEARNING_RATE]
+    rate = result.run.config.train.learning_rate if tuning and result.run is not None else own
     seconds = summary.get("seconds")
     return {
         "arm": result.trial.arm,
         "seed": result.trial.seed,
-        "rate": f"{rate or analysis.designs[result.trial.arm][LEARNING_RATE]:g}",
-        "purpose": "" if rate is None else "tuning",
+        "rate": "—" if tuning and result.run is None else f"{rate:g}",
+        "purpose": "tuning" if tuning else "",
         "state": result.state,
         "value": metric_value(result.value),
         "best": metric_value(summary.get("best_val_loss")),

@@ -20,6 +20,7 @@ SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
 OWNED_BY_STUDY = {"train.seed": "list seeds under 'seeds'", "out": "use --out", "resume": "a study always resumes"}
 LEARNING_RATE = "train.learning_rate"
 TUNING_SEED = 1_000
+MULTIPLE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?x")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Study:
     sets ``model.hidden`` itself keeps it. ``equivalence_margin`` is relative to the baseline's mean: 0.005 is 0.5 %.
 
     With ``learning_rates`` each arm is first trained with every one of them on the ``tuning_seeds``, and judged with
-    the one that gave it the best mean there. ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
+    the one that gave it the best mean there. They are numbers, or multiples of the rate that the arm has otherwise:
+    ``0.5x``. ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
     family; without it every arm is compared with the baseline.
     """
 
@@ -51,7 +53,7 @@ class Study:
     metric: str = "val_loss"
     equivalence_margin: float | None = None
     comparisons: list[list[str]] = field(default_factory=list)
-    learning_rates: list[float] = field(default_factory=list)
+    learning_rates: list[float | str] = field(default_factory=list)
     tuning_seeds: list[int] = field(default_factory=lambda: [TUNING_SEED])
     about: str = ""
 
@@ -101,10 +103,17 @@ class Study:
             raise UserError(
                 f"tuning_seeds: {shared[0]} is also under seeds; a rate is not to be chosen on a seed it is judged on"
             )
-        if len(self.learning_rates) < 2 or len(set(self.learning_rates)) < len(self.learning_rates):
-            raise UserError(f"learning_rates={self.learning_rates}: expected two or more different ones to choose from")
-        if min(self.learning_rates) <= 0:
-            raise UserError(f"learning_rates: {min(self.learning_rates):g} is not positive")
+        for rate in self.learning_rates:
+            if not (MULTIPLE.fullmatch(rate) if isinstance(rate, str) else rate > 0):
+                raise UserError(f"learning_rates: {rate} is neither a positive number nor a multiple such as 0.5x")
+        values = [resolve_rate(rate, 1.0) for rate in self.learning_rates]
+        if len(values) < 2 or len(set(values)) < len(values) or len({type(rate) for rate in self.learning_rates}) > 1:
+            raise UserError(
+                f"learning_rates={self.learning_rates}: two or more different ones are needed, "
+                "all numbers or all multiples"
+            )
+        if isinstance(self.learning_rates[0], str):
+            return
         for where, overrides in self._overrides():
             if own := [override for override in overrides if _key(override) == LEARNING_RATE]:
                 raise UserError(f"{where}: '{own[0]}' cannot hold beside learning_rates, among which every arm chooses")
@@ -200,6 +209,11 @@ def _extend(study: Study, overrides: list[str]) -> Study:
             if clash := [own for own in arm.overrides if _key(own) == _key(override)]:
                 raise UserError(f"'{override}' cannot hold for every arm: arm '{name}' has {clash[0]}")
     return replace(study, base=[*study.base, *overrides])
+
+
+def resolve_rate(rate: float | str, base: float) -> float:
+    """An entry of ``learning_rates`` as a number: ``"0.5x"`` is half of ``base``, the rate the arm has otherwise."""
+    return base * float(rate.removesuffix("x")) if isinstance(rate, str) else rate
 
 
 def _check_seeds(key: str, seeds: list[int]) -> None:

@@ -217,7 +217,7 @@ def learning_rates(analysis: Analysis, layout: Layout) -> Figure | None:
                 edgecolor=colour[choice.arm], linewidth=1.8, zorder=4,
             )  # fmt: skip
         ends.append((choice.arm, means[-1], colour[choice.arm]))
-    grid = sorted(analysis.study.learning_rates)
+    grid = sorted({rate for choice in chosen for rate in choice.runs})
     axes.set_xscale("log")
     axes.set_xticks(grid, [f"{rate:g}" for rate in grid])
     axes.minorticks_off()

@@ -10,7 +10,7 @@ from typing import Any
 from gatewright.config import Config, load_config
 from gatewright.errors import UserError
 from gatewright.model.matching import match_model
-from gatewright.study.plan import Study
+from gatewright.study.plan import Study, resolve_rate
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,14 @@ class Trial:
 
     arm: str
     seed: int
-    learning_rate: float | None = None
+    learning_rate: float | str | None = None
     """given for the runs among which an arm's learning rate is chosen; None: a run that is judged"""
 
     @property
     def name(self) -> str:
         """``arm/seed-N`` or ``arm/lr-R-seed-N``, also its place below ``runs/`` and ``trials/``."""
-        rate = "" if self.learning_rate is None else f"lr-{self.learning_rate:g}-"
+        rate = self.learning_rate
+        rate = "" if rate is None else f"lr-{rate}-" if isinstance(rate, str) else f"lr-{rate:g}-"
         return f"{self.arm}/{rate}seed-{self.seed}"
 
 
@@ -47,7 +48,9 @@ class Plan:
         ``learning_rate`` is the one chosen for the arm, where a study chooses.
         """
         config = self.configs[trial.arm]
-        rate = trial.learning_rate or learning_rate or config.train.learning_rate
+        rate = learning_rate or config.train.learning_rate
+        if trial.learning_rate is not None:
+            rate = resolve_rate(trial.learning_rate, config.train.learning_rate)
         train = dataclasses.replace(config.train, seed=trial.seed, learning_rate=rate)
         return dataclasses.replace(config, train=train, out=str(out), resume="auto")
 

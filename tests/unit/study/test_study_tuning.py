@@ -47,6 +47,19 @@ def test_each_arm_is_judged_with_the_rate_that_suits_it(bench: Bench) -> None:
     assert set(results["learning_rates"]["base"]["means"]) == {"0.0001", "0.001", "0.01"}
 
 
+def test_rates_can_be_multiples_of_each_arms_own(bench: Bench) -> None:
+    arms = {"base": Arm(), "late": Arm(["train.learning_rate=2e-3"])}
+    study = Study(
+        "relative", "base", arms, [0, 1], base=["model=small"], learning_rates=["5x", "1x", "0.1x"], tuning_seeds=[7]
+    )
+    analysis, _ = bench.run(study)
+    assert list(analysis.choices["base"].runs) == pytest.approx([1e-4, 1e-3, 5e-3])
+    assert list(analysis.choices["late"].runs) == pytest.approx([2e-4, 2e-3, 1e-2])
+    assert {arm: choice.learning_rate for arm, choice in analysis.choices.items()} == {"base": 1e-3, "late": 1e-2}
+    assert rate_of(bench, "late", 1) == 1e-2
+    assert bench.folder.run(Trial("late", 7, "0.1x")).name == "lr-0.1x-seed-7"
+
+
 def test_a_rate_that_diverges_on_one_seed_is_out_and_is_not_tried_again(bench: Bench) -> None:
     bench.behave({"late/lr-0.01-seed-8": "diverge"})
     analysis, _ = bench.run(TUNED)
@@ -129,9 +142,13 @@ def went_on(bench: Bench, study: subprocess.Popen, before: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rates": [1e-3]}, "expected two or more"),
-        ({"learning_rates": [1e-3, 1e-3]}, "expected two or more different"),
-        ({"learning_rates": [1e-3, -1e-3]}, "-0.001 is not positive"),
+        ({"learning_rates": [1e-3]}, "two or more different ones are needed"),
+        ({"learning_rates": [1e-3, 1e-3]}, "two or more different"),
+        ({"learning_rates": [1e-3, -1e-3]}, "-0.001 is neither a positive number nor a multiple such as 0.5x"),
+        ({"learning_rates": ["0x", "2x"]}, "0x is neither"),
+        ({"learning_rates": ["2y", "2x"]}, "2y is neither"),
+        ({"learning_rates": ["2x", 1e-3]}, "all numbers or all multiples"),
+        ({"learning_rates": ["1x", "1.0x"]}, "two or more different"),
         ({"learning_rates": [1e-3, 2e-3], "tuning_seeds": [1]}, "tuning_seeds: 1 is also under seeds"),
         ({"learning_rates": [1e-3, 2e-3], "tuning_seeds": []}, "at least one is needed"),
         (

@@ -110,9 +110,9 @@ def learning_rates(study: Study, arms: Mapping[str, ArmResult], choices: Mapping
                 f"{choice.arm} was best at the {choice.edge} learning rate of the grid, {choice.learning_rate:g}: "
                 f"a better one may lie beyond, and the arm may do better than is shown here. Widen learning_rates.",
             )  # fmt: skip
-        lost = [f"{t.trial.learning_rate:g}" for t in choice.trials if t.state == "diverged"]
+        lost = [f"{rate:g}" for rate, runs in choice.runs.items() if any(t.state == "diverged" for t in runs)]
         if lost and choice.learning_rate is not None:
-            rates = join(list(dict.fromkeys(lost)))
+            rates = join(lost)
             yield Remark("note", "rate_lost", f"{choice.arm} diverged in tuning at learning rate {rates}.")
         failed = [t.trial.name for t in choice.trials if t.state == "failed"]
         if failed:
