@@ -68,6 +68,20 @@ def write_config(folder: Path, config: Config) -> None:
     _write(folder / CONFIG, to_yaml(config))
 
 
+def write_environment(folder: Path, record: dict[str, Any], resumed_at: int | None) -> None:
+    """Write ``environment.json``. A resumption is added to the list ``resumed`` of the record of the first start."""
+    path = folder / ENVIRONMENT
+    if resumed_at is not None and path.exists():
+        first = json.loads(path.read_text(encoding="utf-8"))
+        record = {**first, "resumed": [*first.get("resumed", []), {"step": resumed_at, **record}]}
+    _write(path, json.dumps(record, indent=1))
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write ``summary.json``; numbers that are not finite become null."""
+    _write(folder / SUMMARY, json.dumps(finite(summary), indent=1, allow_nan=False))
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write a NumPy array."""
     content = io.BytesIO()
