@@ -25,6 +25,7 @@ from gatewright.data.corpora import list_corpora
 from gatewright.data.corpora.base import corpus_classes
 from gatewright.files import write_atomic
 from gatewright.registry import KINDS, Entry, entries
+from gatewright.study.trials import flatten
 
 HERE, PRESETS = Path(__file__).parent, "gatewright.config.presets"
 
@@ -35,7 +36,7 @@ def describe_kind(kind: str) -> dict[str, Any]:
     classes = {entry.target: [other for other in found if other.target is entry.target] for entry in found}
     return {
         "name": kind,
-        "key": "model.feedforward" if kind == "gate" else f"model.{kind}",
+        "key": {"gate": "model.feedforward", "similarity": "gatewright.make_similarity"}.get(kind, f"model.{kind}"),
         "doc": inspect.getdoc(pkgutil.resolve_name(KINDS[kind])),
         "names": [describe_name(entry) for entry in found],
         "classes": [describe_class(target, family) for target, family in classes.items()],
@@ -70,9 +71,8 @@ def blocks(cls: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, s
             inside.append((hints[field.name], f"{key}."))
             continue
         part, kind = field.metadata["part"], in_words(hints[field.name])
-        rows.append(
-            (key, f"[{part}](parts.md#{part})" if part else kind, written(field.default), field.metadata["doc"])
-        )
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        rows.append((key, f"[{part}](parts.md#{part})" if part else kind, written(default), field.metadata["doc"]))
     yield prefix.removesuffix(".") or "The run", rows
     for block, name in inside:
         yield from blocks(block, name)
@@ -80,15 +80,19 @@ def blocks(cls: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, s
 
 def presets(group: str) -> list[dict[str, Any]]:
     """Each preset of a group: the comment at the head of its file, and what it sets other than the default."""
-    block = get_type_hints(Config)[group]
+    block = get_type_hints(Config).get(group)
     found = []
     for name in list_presets(group):
         lines = files(PRESETS).joinpath(group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         about = " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
         with initialize_config_module(version_base="1.3", config_module=PRESETS):
             values: Any = OmegaConf.to_container(compose(overrides=[f"+{group}={name}"]))
-        chosen, default = dataclasses.asdict(from_dict(block, values[group])), dataclasses.asdict(block())
-        sets = [f"{key}={written(value)}" for key, value in chosen.items() if value != default[key]]
+        if block is None:  # a scale, which sets keys of several blocks
+            chosen, default = flatten(values[group]), {}
+        else:
+            chosen, default = dataclasses.asdict(from_dict(block, values[group])), dataclasses.asdict(block())
+        unlike = {key: value for key, value in chosen.items() if key not in default or value != default[key]}
+        sets = [f"{key}={written(value)}" for key, value in unlike.items()]
         found.append({"name": name, "about": about, "sets": sets})
     return found
 
@@ -120,7 +124,7 @@ def configuration_page() -> dict[str, Any]:
     """What configuration.md shows."""
     built = {name: gw.load_config([f"model={name}"]).model for name in list_presets("model")}
     models = [(name, gw.architecture_name(model), gw.cost(model)) for name, model in built.items()]
-    groups = {group: presets(group) for group in ("model", "data", "train")}
+    groups = {group: presets(group) for group in ("model", "data", "train", "scale")}
     return {"blocks": list(blocks(Config)), "groups": groups, "models": models}
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from gatewright.model import architecture_name, build, cost, match_model
     from gatewright.model.generate import generate
     from gatewright.parts.gates.unit import make_gate
+    from gatewright.paths.make import make_similarity
     from gatewright.registry import list_parts, register
     from gatewright.run import Run
+    from gatewright.surgery import freeze_alpha, load_patched, patch, set_step, unpatch
     from gatewright.training import train
 
 _HOME = {
@@ -35,9 +37,15 @@ _HOME = {
     "match_model": "gatewright.model",
     "generate": "gatewright.model.generate",
     "make_gate": "gatewright.parts.gates.unit",
+    "make_similarity": "gatewright.paths.make",
     "list_parts": "gatewright.registry",
     "register": "gatewright.registry",
     "Run": "gatewright.run",
+    "freeze_alpha": "gatewright.surgery",
+    "load_patched": "gatewright.surgery",
+    "patch": "gatewright.surgery",
+    "set_step": "gatewright.surgery",
+    "unpatch": "gatewright.surgery",
     "train": "gatewright.training",
 }
 
@@ -51,13 +59,19 @@ __all__ = [
     "architecture_name",
     "build",
     "cost",
+    "freeze_alpha",
     "generate",
     "list_parts",
     "load_config",
+    "load_patched",
     "make_gate",
+    "make_similarity",
     "match_model",
+    "patch",
     "register",
+    "set_step",
     "train",
+    "unpatch",
 ]
 
 

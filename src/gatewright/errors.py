@@ -18,6 +18,10 @@ class DivergedError(RunError):
     """A loss or gradient that is no longer a number: the run ended, and would end so again."""
 
 
+class StoppedError(RunError):
+    """Work that was asked to stop and has saved: the same command goes on with it. Exit status 130."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'norm'?"`` for the choice nearest to ``name``, or ``""`` when nothing is near."""
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)

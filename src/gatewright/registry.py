@@ -3,7 +3,7 @@
     @register("norm", "rmsnorm")
     class RMSNorm(Norm): ...
 
-Nobody edits a list. Every module below `gatewright.parts` is imported when a part is first looked up, and so is every
+Nobody edits a list. Every module below `HOMES` is imported when a part is first looked up, and so is every
 entry point of the group ``gatewright.parts`` that another installed package declares.
 """
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -31,8 +32,15 @@ KINDS = {
     "gate": "gatewright.parts.gates.base:Gate",
     "alpha": "gatewright.parts.alpha.base:Alpha",
     "init": "gatewright.parts.inits.base:Init",
+    "similarity": "gatewright.paths.similarities.base:Similarity",
 }
 """Each kind of part and the class all parts of that kind derive from."""
+
+HOMES = ("gatewright.parts", "gatewright.paths.similarities")
+"""The packages whose modules are imported to find what registers itself."""
+
+ONE_NAMESPACE = ("feedforward", "gate")
+"""Kinds that share their names, because a gate is a feed-forward too."""
 
 T = TypeVar("T", bound=type)
 
@@ -69,7 +77,7 @@ def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T],
     """Class decorator: make a part known as ``name`` (and ``aliases``), with ``fixed`` knobs if it is one of a family.
 
     A gate is registered as a feed-forward too: the block whose two streams it joins. Raises `TypeError` for a class
-    that does not derive from its kind's base, and `ValueError` for a name that is taken.
+    that does not derive from its kind's base, and `UserError` for a name that is taken.
     """
     if kind not in KINDS:
         raise unknown("kind of part", kind, KINDS)
@@ -79,12 +87,12 @@ def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T],
         if not issubclass(target, base):
             raise TypeError(f"{target.__name__} is registered as {kind} '{name}' but is not a {base.__name__}")
         for taken in (name, *aliases):
-            other = _entries[kind].get(_aliases[kind].get(taken, taken))
-            if other and (other.target.__module__, other.target.__qualname__) != (
-                target.__module__,
-                target.__qualname__,
-            ):
-                raise ValueError(f"{kind} '{taken}' is registered twice: {other.target} and {target}")
+            for space in ONE_NAMESPACE if kind in ONE_NAMESPACE else (kind,):
+                other = _entries[space].get(_aliases[space].get(taken, taken))
+                if other and (space != kind or _place(other.target) != _place(target)):
+                    raise UserError(
+                        f"{kind} '{taken}' is registered twice: by {_place(other.target)} and by {_place(target)}"
+                    )
         _entries[kind][name] = Entry(kind, name, target, fixed)
         _aliases[kind].update(dict.fromkeys(aliases, name))
         return target
@@ -92,14 +100,40 @@ def register(kind: str, name: str, *aliases: str, **fixed: Any) -> Callable[[T],
     return decorate
 
 
+@contextmanager
+def collecting() -> Iterator[list[Entry]]:
+    """Collect what is registered inside, for reading afterwards; if the inside fails, the registry is as before it."""
+    _discover()
+    before = {kind: (dict(_entries[kind]), dict(_aliases[kind])) for kind in KINDS}
+    found: list[Entry] = []
+    try:
+        yield found
+    except BaseException:
+        for kind, (known, aliases) in before.items():
+            _entries[kind], _aliases[kind] = known, aliases
+        raise
+    found += [e for kind in KINDS for name, e in _entries[kind].items() if before[kind][0].get(name) is not e]
+
+
+def forget(entry: Entry) -> None:
+    """Take a part out of the registry, with its aliases, so that another version of it can come in."""
+    for alias in entry.aliases:
+        del _aliases[entry.kind][alias]
+    del _entries[entry.kind][entry.name]
+
+
 def find(kind: str, name: str) -> Entry:
     """The entry of a part; `UserError` with the nearest name if there is none."""
-    known = entries(kind)
-    aliases = _aliases["gate"] | _aliases[kind] if kind == "feedforward" else _aliases[kind]
-    name = aliases.get(name, name)
+    known, name = entries(kind), _own_name(kind, name)
     if name not in known:
         raise unknown(kind, name, known)
     return known[name]
+
+
+def is_registered(kind: str, name: str) -> bool:
+    """Whether `find` would find a part."""
+    known = entries(kind)
+    return _own_name(kind, name) in known
 
 
 def entries(kind: str) -> dict[str, Entry]:
@@ -157,6 +191,15 @@ def split_spec(kind: str, spec: Any) -> tuple[str, dict[str, Any]]:
     raise UserError(f"{kind}={spec!r}: expected a name or a mapping with 'name'")
 
 
+def _own_name(kind: str, name: str) -> str:
+    aliases = _aliases["gate"] | _aliases[kind] if kind == "feedforward" else _aliases[kind]
+    return aliases.get(name, name)
+
+
+def _place(target: type) -> str:
+    return f"{target.__module__}.{target.__qualname__}"
+
+
 @cache
 def _keyword_only(target: type) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(target).parameters
@@ -170,9 +213,10 @@ def _type_hints(target: type) -> dict[str, Any]:
 
 @cache
 def _discover() -> None:
-    package = importlib.import_module("gatewright.parts")
-    for module in pkgutil.walk_packages(package.__path__, prefix="gatewright.parts."):
-        importlib.import_module(module.name)
+    for home in HOMES:
+        package = importlib.import_module(home)
+        for module in pkgutil.walk_packages(package.__path__, prefix=f"{home}."):
+            importlib.import_module(module.name)
     for point in entry_points(group="gatewright.parts"):
         try:
             point.load()

@@ -23,6 +23,7 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 EVALUATION = "evaluation.npy"
 CHECKPOINTS = "checkpoints"
+PLUGINS = "plugins"
 TOKENIZER = "tokenizer"
 TENSORBOARD = "tensorboard"
 
@@ -52,12 +53,15 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The resolved configuration the run was started with."""
+        import yaml
+
         from gatewright.config import from_yaml
 
         try:
             return from_yaml((self.path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.path / CONFIG}: {error}") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"cannot read {self.path / CONFIG}: {reason}") from error
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -123,10 +127,15 @@ class Run:
         return self.load(self.checkpoint(which))
 
     def load(self, checkpoint: Path) -> LanguageModel:
-        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU."""
+        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU. Loads the plugins it was made with."""
         from gatewright.model.build import build
+        from gatewright.plugins import load_plugins
         from gatewright.training.checkpoint import load_weights
 
+        try:
+            load_plugins(self.config.plugins)
+        except UserError as error:
+            raise UserError(f"{error} ({self.path / PLUGINS} has what the run used)") from error
         model = build(self.config.model)
         load_weights(checkpoint, model)
         return model.eval()

@@ -112,3 +112,17 @@ def test_a_mistake_in_one_arm_stops_everything_before_it_starts(folder: Path) ->
     assert outcome.returncode == 2
     assert "pagelu" in outcome.stderr
     assert not (folder / "wrong").exists()
+
+
+def test_the_plan_tells_time_and_runs_nothing(folder: Path) -> None:
+    outcome = gatewright(folder, "study", "plan", "tiny.yaml", "--out", "planned", "train.max_steps=50")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "4 trials: 2 arms × 2 seeds" in outcome.stdout
+    assert "2 at a time (measured here" in " ".join(outcome.stdout.split())
+    assert not (folder / "planned").exists()
+
+
+def test_a_budget_that_cannot_be_read_is_refused(folder: Path) -> None:
+    outcome = gatewright(folder, "study", "run", "tiny.yaml", "--out", "planned", "--budget", "60")
+    assert outcome.returncode == 2
+    assert "60m, 2h" in outcome.stderr

@@ -42,8 +42,11 @@ def graph_cases(entry: Entry) -> list[Case]:
 def cases_in_models(entry: Entry) -> list[Case]:
     """What is put into whole models: the defaults, and settings that reach beyond the part.
 
-    Gates are met as the feed-forwards of their names; as gates only the forms are left, on one of them.
+    Gates are met as the feed-forwards of their names; as gates only the forms are left, on one of them. Similarities
+    are no part of a model.
     """
+    if entry.kind == "similarity":
+        return []
     if entry.kind == "gate":
         return all_cases(entry) if stands_for_others(entry) else []
     thorough = entry.kind == "attention" and stands_for_others(entry)

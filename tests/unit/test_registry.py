@@ -173,7 +173,11 @@ def test_a_package_whose_parts_cannot_be_loaded_is_named(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("package", "above"),
-    [("parts", "model|training|study|cli|data|evaluate"), ("model", "training|study|cli|data|evaluate|hf")],
+    [
+        ("parts", "model|paths|training|study|cli|data|evaluate"),
+        ("model", "paths|training|study|cli|data|evaluate|hf"),
+        ("paths/similarities", "model|training|study|cli|data|evaluate|hf"),
+    ],
 )
 def test_lower_floors_do_not_import_upper_ones(package: str, above: str) -> None:
     import_of_above = re.compile(rf"^\s*(from|import) gatewright\.({above})\b", re.MULTILINE)

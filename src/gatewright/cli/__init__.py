@@ -6,18 +6,20 @@ import sys
 from typing import NoReturn
 
 from gatewright.cli.app import FAILURE, INTERRUPTED, USER_MISTAKE, app
-from gatewright.errors import RunError, UserError
+from gatewright.errors import RunError, StoppedError, UserError
 
 # each adds its verbs; their order is that of --help
 from gatewright.cli import runs  # noqa: F401  # isort: skip
 from gatewright.cli import studies  # noqa: F401  # isort: skip
+from gatewright.cli import look_at_runs  # noqa: F401  # isort: skip
+from gatewright.cli import authors  # noqa: F401  # isort: skip
 from gatewright.cli import look  # noqa: F401  # isort: skip
 
 __all__ = ["app", "main"]
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 success, 2 a user's mistake (one line), 1 a failure."""
+    """Run the command line and exit: 0 success, 2 a user's mistake (one line), 1 a failure, 130 interrupted."""
     try:
         app()
     except UserError as error:
@@ -25,7 +27,7 @@ def main() -> NoReturn:
         sys.exit(USER_MISTAKE)
     except RunError as error:
         _complain(error)
-        sys.exit(FAILURE)
+        sys.exit(INTERRUPTED if isinstance(error, StoppedError) else FAILURE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     sys.exit(0)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gatewright.cli.app import FAILURE, StudyFile, StudyFolder, app, console, study_app
+
+StudyOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="KEY=VALUE"),
+]
+StudyOut = Annotated[Path | None, typer.Option("--out", help="folder of the study; runs/<name> if left out")]
+Workers = Annotated[int | None, typer.Option(help="trials at a time")]
+Budget = Annotated[
+    str | None, typer.Option(help="time to fit the study into, such as 60m or 2h30m: steps are cut first, then seeds")
+]
+Measured = Annotated[
+    bool, typer.Option("--measure/--no-measure", help="run a few steps of each design to estimate the time")
+]
 
 
 @app.command()
@@ -24,34 +37,43 @@ def report(path: StudyFolder) -> None:
 @study_app.command("run")
 def study_run(
     file: StudyFile,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="overrides of every arm, such as train.max_steps=100", metavar="KEY=VALUE"),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="folder of the study; runs/<name> if left out")] = None,
-    workers: Annotated[int | None, typer.Option(help="trials at a time")] = None,
+    overrides: StudyOverrides = None,
+    out: StudyOut = None,
+    workers: Workers = None,
+    budget: Budget = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
+    measured: Measured = True,
+    launcher: Annotated[Literal["local"], typer.Option(help="local: processes on this machine")] = "local",
 ) -> None:
     """Run a study's trials, each in a process of its own, and write its report. Run again to continue.
 
     [bold]gatewright study run studies/demo.yaml --workers 2[/bold]
+
+    [bold]gatewright study run studies/alpha.yaml scale=laptop --budget 30m[/bold]
     """
     from gatewright.study import load_study, run_study
 
-    analysis = run_study(load_study(file, overrides or []), out=out, workers=workers, dry_run=dry_run)
+    study = load_study(file, overrides or [])
+    seconds = None if budget is None else _seconds(budget)
+    analysis = run_study(study, out, workers, dry_run, seconds, measured)
     if analysis is not None and analysis.failed:
         raise typer.Exit(FAILURE)
 
 
 @study_app.command("plan")
-def study_plan(file: StudyFile) -> None:
-    """Show what a study would run: trials, parameters, FLOPs, tokens.
+def study_plan(
+    file: StudyFile,
+    overrides: StudyOverrides = None,
+    out: StudyOut = None,
+    workers: Workers = None,
+    budget: Budget = None,
+    measured: Measured = True,
+) -> None:
+    """Show what a study would run: trials, parameters, FLOPs, tokens, time, and what it could show.
 
     [bold]gatewright study plan studies/demo.yaml[/bold]
     """
-    from gatewright.study import describe_plan, load_study
-
-    console.print(describe_plan(load_study(file)))
+    study_run(file, overrides, out, workers, budget, dry_run=True, measured=measured)
 
 
 @study_app.command("status")
@@ -72,3 +94,9 @@ def study_report(path: StudyFolder) -> None:
     [bold]gatewright study report runs/demo[/bold]
     """
     report(path)
+
+
+def _seconds(budget: str) -> float:
+    from gatewright.study.budget import parse_duration
+
+    return parse_duration(budget)

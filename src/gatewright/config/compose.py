@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from gatewright.config.config import Config, from_dict
 from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError, unknown
+from gatewright.plugins import load_plugins
 
 GROUPS = ("model", "data", "train")
 SCALE = "scale"
@@ -46,7 +47,8 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
 
     ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. ``scale=laptop`` sets size,
     text and budget together, on top of these. With ``config_file`` (such
-    as the ``config.yaml`` of a run) that file takes the place of the default presets. Raises `UserError`.
+    as the ``config.yaml`` of a run) that file takes the place of the default presets. Files under ``plugins`` are
+    executed. Raises `UserError`.
     """
     parsed = _parse(overrides)
     chosen = {o.key_or_group: str(o.value()) for o in parsed if _is_preset(o)}
@@ -61,6 +63,8 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     assigned = [o for o in parsed if not _is_preset(o)]
     for override in assigned:
         _assign(values, override.key_or_group, _plain(override.value()))
+    if "plugins" in values:
+        values["plugins"] = load_plugins(values["plugins"])
     config = from_dict(Config, values)
     config.validate()
     keys = {key for override in assigned for key in _keys(override.key_or_group, _plain(override.value()))}

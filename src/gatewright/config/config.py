@@ -27,6 +27,7 @@ class Config:
     data: DataConfig = knob(DataConfig(), "the text")
     train: TrainConfig = knob(TrainConfig(), "the optimisation")
     parallel: ParallelConfig = knob(ParallelConfig(), "the devices of one run")
+    plugins: dict[str, str] = knob({}, "files with parts: plugins=[my_gate.py]; recorded as {path: SHA-256}")
     out: str | None = knob(None, "run directory; null: runs/<architecture>-<time>")
     resume: Literal["never", "auto"] = knob("never", "auto: continue the run in out, if there is one")
     device: Literal["auto", "cpu", "cuda", "mps"] = knob("auto", "auto: cuda, else mps, else cpu")

@@ -8,6 +8,7 @@ from gatewright.contract import (  # noqa: F401  (each defines lines)
     interface,
     models,
     numerics,
+    similarities,
     transport,
 )
 from gatewright.contract.case import Case, cases

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from gatewright.contract.case import Case
 from gatewright.contract.line import UncheckedError, demand_close, line
 from gatewright.contract.subject import Subject
+from gatewright.registry import KINDS
+
+NEVER_EXPORTED = ("init", "similarity")
+"""Kinds that no exported model contains: paths listen to one another in rollouts, which are a program."""
 
 
-@line(slow=True)
+@line(*(kind for kind in KINDS if kind not in NEVER_EXPORTED), slow=True)
 def onnx(case: Case) -> None:
     """torch.onnx.export (dynamo) takes the part, and onnxruntime agrees at another batch size and length."""
     onnx_parity([case])

@@ -15,10 +15,12 @@ from gatewright.parts.part import Dims
 from gatewright.registry import KINDS
 from gatewright.schema import check_value
 
-OTHER = Dims(n_embd=20, n_head=3, kv_heads=1, head_dim=8, block_size=9, n_layer=3, layer=0, bias=False, width=28)
+OTHER = Dims(
+    n_embd=20, n_head=3, kv_heads=1, head_dim=8, block_size=9, n_layer=3, layer=0, bias=False, width=28, vocab_size=31
+)
 """Dimensions in which no two sizes agree that need not."""
 
-UNNAMED = {"attention", "init"}
+UNNAMED = {"attention", "init", "similarity"}
 """Kinds without a word in an architecture's name (attention: only where it computes something else)."""
 
 SIZED_BY_WIDTH = {"norm", "activation", "gate", "alpha"}

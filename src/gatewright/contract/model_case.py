@@ -58,6 +58,8 @@ class ModelCase:
 
 def model_cases(entry: Entry) -> Iterator[ModelCase]:
     """Small models that hold the part ``entry``, one for each of its cases that a model can hold."""
+    if entry.kind == "similarity":  # stands between paths, not in a model
+        return
     for case in cases(entry) if entry.kind != "init" else ():
         spec: Any = {"name": entry.name, **case.knobs} if case.knobs else entry.name
         yield ModelCase(str(case), dataclasses.replace(SMALL_MODEL, **_place(entry.kind, spec)))

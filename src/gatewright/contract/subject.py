@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from gatewright.parts.part import Cost, Dims
 from gatewright.parts.positions.base import Places, Position, Span
+from gatewright.paths.keys import draw_keys
+from gatewright.paths.precision import wide
 from gatewright.registry import create
 
 
@@ -97,6 +99,24 @@ class Wrapped(Subject):
         return function(x, torch.tanh)
 
 
+class Listening(Subject):
+    """A similarity: paths with logits x ``(B, N, V)`` hear one another's logits."""
+
+    @staticmethod
+    def widths(dims: Dims) -> tuple[int, ...]:
+        return (dims.vocab_size,)
+
+    def apply_to(self, function: Callable[..., Any], *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        log_probs = torch.log_softmax(wide(x), dim=-1)
+        similarity = function(log_probs, table=table_of(self.dims, log_probs), keys=keys_of(x))
+        live = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
+        return self.part.attention(similarity, live).to(x.dtype) @ x
+
+    def cost(self, tokens: int) -> Cost:
+        return self.part.cost(tokens) + Cost(flops=2 * tokens * tokens * self.dims.vocab_size)
+
+
 SUBJECTS: dict[str, type[Subject]] = {
     "norm": Subject,
     "activation": Subject,
@@ -106,6 +126,7 @@ SUBJECTS: dict[str, type[Subject]] = {
     "feedforward": Subject,
     "gate": Streams,
     "alpha": Weighted,
+    "similarity": Listening,
 }
 """How each kind of module is put to work. (An ``init`` is no module and has lines of its own.)"""
 
@@ -113,3 +134,16 @@ SUBJECTS: dict[str, type[Subject]] = {
 def span_of(x: Tensor) -> Span:
     """The span of a whole sequence ``(B, T, D)`` from its beginning."""
     return Span(torch.arange(x.shape[1], device=x.device)[None])
+
+
+def table_of(dims: Dims, like: Tensor) -> Tensor:
+    """Embeddings ``(V, D)`` of a vocabulary, fixed numbers of both signs."""
+    rows = torch.arange(1, dims.vocab_size + 1, dtype=like.dtype, device=like.device)
+    columns = torch.arange(1, dims.n_embd + 1, dtype=like.dtype, device=like.device)
+    return torch.sin(rows[:, None] * columns)
+
+
+def keys_of(x: Tensor) -> Tensor:
+    """Keys ``(B, N)`` of the paths in ``x`` ``(B, N, V)``."""
+    questions, paths = torch.arange(x.shape[0], device=x.device), torch.arange(x.shape[1], device=x.device)
+    return draw_keys(0, questions[:, None], paths)

@@ -22,10 +22,13 @@ class Verdict:
     seconds: float
     error: str | None = None
     unchecked: str | None = None
+    cause: BaseException | None = None
+    """what was raised inside of the broken line, with its traceback"""
 
 
 def verify(entry: Entry) -> Iterator[Verdict]:
-    """Check a registered part: every line of its kind in all cases, then those of a whole model with the part in it.
+    """Check a registered part: every line of its kind in all cases, then those of a whole model with the part in it,
+    if it is one that goes into models.
 
     Lazily, one verdict after another. A line is over at its first broken case.
     """
@@ -33,18 +36,18 @@ def verify(entry: Entry) -> Iterator[Verdict]:
     for line in lines(entry.kind):
         yield _judge(line, own)
     whole = list(model_cases(entry))
-    for line in lines(MODEL):
+    for line in lines(MODEL) if whole else ():
         yield _judge(line, whole)
 
 
 def _judge(line: Line, over: list[Any]) -> Verdict:
     begun = time.perf_counter()
-    error = unchecked = None
+    error = unchecked = cause = None
     try:
         for case in over:
             line(case)
     except BrokenLineError as broken:
-        error = str(broken)
+        error, cause = str(broken), broken.__cause__
     except UncheckedError as reason:
         unchecked = str(reason)
-    return Verdict(line, len(over), time.perf_counter() - begun, error, unchecked)
+    return Verdict(line, len(over), time.perf_counter() - begun, error, unchecked, cause)

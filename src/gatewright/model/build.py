@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -30,6 +31,7 @@ def build(config: ModelConfig, *, seed: int = 0, device: str | torch.device = "c
     config.validate()
     with torch.device("meta"):
         model = assemble(config)
+    model.config = copy.deepcopy(config)
     if torch.device(device).type != "meta":
         model.to_empty(device=device)
         model.initialise(seed)
@@ -106,9 +108,15 @@ def _feedforward(config: ModelConfig, spec: Any, alpha: Any, dims: Dims) -> Feed
         return create("feedforward", spec, dims, hidden=hidden, required=required, **context)
 
     plain_width = max(1, round(config.expansion * config.n_embd))
+    square = _is_square(name, form)
     if config.hidden is not None:
+        if square and config.hidden != config.n_embd:
+            raise UserError(
+                f"model.hidden={config.hidden}: feed-forward '{name}' mixes its input into its hidden stream, so that "
+                f"its width must be model.n_embd={config.n_embd}"
+            )
         return make(spec, config.hidden, **context)
-    if _is_square(name, form):
+    if square:
         return make(spec, config.n_embd, **context)
     if find("feedforward", name).name == "standard" or config.match == "width":
         return make(spec, plain_width, **context)

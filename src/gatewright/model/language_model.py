@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatewright.config.model import ModelConfig
 from gatewright.model.block import Block
 from gatewright.model.initialise import initialise
 from gatewright.parts.alpha.base import Alpha
@@ -34,6 +35,9 @@ class Output:
 
 class LanguageModel(nn.Module):
     """A decoder-only transformer; `gatewright.build` puts one together from a `ModelConfig`."""
+
+    config: ModelConfig
+    """What `gatewright.build` made it from."""
 
     def __init__(
         self,

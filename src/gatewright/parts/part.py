@@ -15,7 +15,7 @@ class Dims:
     """The dimensions a part may size itself by.
 
     ``width`` is the width of the signal the part works on: D for most, H for what sits inside a feed-forward block,
-    the head width for norms on queries and keys.
+    the head width for norms on queries and keys. ``vocab_size`` is 0 where nothing is sized by it.
     """
 
     n_embd: int
@@ -27,6 +27,7 @@ class Dims:
     layer: int = 0
     bias: bool = False
     width: int = 0
+    vocab_size: int = 0
 
     def __post_init__(self) -> None:
         if not self.width:

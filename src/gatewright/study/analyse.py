@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pandas as pd
 
 from gatewright.files import write_atomic
+from gatewright.study import sequential
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.gather import ArmResult, TrialResult, gather
 from gatewright.study.plan import LEARNING_RATE, Study
-from gatewright.study.power import detectable_difference, seeds_needed
+from gatewright.study.power import detectable_effect, seeds_needed
+from gatewright.study.sequential import compare_sequential
 from gatewright.study.statistics import Comparison, compare_paired, correct_family
 from gatewright.study.store import StudyFolder, plan_hash
 from gatewright.study.tuning import RateChoice, rate_choice
@@ -85,10 +88,15 @@ class Analysis:
         """The smallest difference this comparison could have shown, with 80 % power, in the metric's units."""
         if comparison.n < 2 or not comparison.sd:
             return None
-        return detectable_difference(comparison.sd, comparison.n, self.strictest_alpha, POWER)
+        smallest = sequential.detectable_effect if self.study.sequential else detectable_effect
+        difference = comparison.sd * smallest(comparison.n, self.strictest_alpha, POWER)
+        return difference if math.isfinite(difference) else None
 
     def seeds_for(self, comparison: Comparison, difference: float) -> int | None:
-        """Seeds that would show ``difference`` with 80 % power, if the spread is what it seems to be."""
+        """Seeds that would show ``difference`` with 80 % power, if the spread is what it seems to be.
+
+        They are those of a study that looks once; a sequential one needs more.
+        """
         if not comparison.sd:
             return None
         return seeds_needed(comparison.sd, difference, self.strictest_alpha, POWER)
@@ -190,18 +198,23 @@ def analyse(path: str | Path) -> Analysis:
     study = folder.study()
     recorded = folder.plan()
     arms = gather(study, folder)
-    comparisons, unpaired = [], {}
-    for pair in study.family:
-        arm, baseline = (arms[name] for name in pair)
-        shared = [seed for seed in study.seeds if seed in arm.values and seed in baseline.values]
-        unpaired[pair] = [seed for seed in study.seeds if seed not in shared]
-        if shared:
-            comparisons.append(_compare(study, arm, baseline, shared))
-    comparisons = correct_family(comparisons)
+    shared = {pair: _shared_seeds(arms, pair, study.seeds) for pair in study.family}
+    unpaired = {pair: [seed for seed in study.seeds if seed not in seeds] for pair, seeds in shared.items()}
+    comparisons = judge_family(study, arms, study.seeds)
     choices = {arm: choice for arm in study.arms if (choice := rate_choice(study, folder, arm)) is not None}
     designs = {arm: design | _chosen(choices.get(arm)) for arm, design in recorded["arms"].items()}
     found = remarks(study, arms, comparisons, designs, choices, folder.judgement_changes(study))
     return Analysis(study, folder, arms, designs, comparisons, unpaired, choices, found, plan_hash(recorded))
+
+
+def judge_family(study: Study, arms: dict[str, ArmResult], seeds: list[int]) -> list[Comparison]:
+    """The study's family of comparisons by ``seeds`` alone, corrected; pairs that share none of them are left out."""
+    shared = {pair: _shared_seeds(arms, pair, seeds) for pair in study.family}
+    return correct_family([_compare(study, arms, pair, own) for pair, own in shared.items() if own])
+
+
+def _shared_seeds(arms: dict[str, ArmResult], pair: tuple[str, str], seeds: list[int]) -> list[int]:
+    return [seed for seed in seeds if all(seed in arms[name].values for name in pair)]
 
 
 def _chosen(choice: RateChoice | None) -> dict[str, float]:
@@ -217,10 +230,12 @@ def _choice(choice: RateChoice) -> dict[str, Any]:
     }
 
 
-def _compare(study: Study, arm: ArmResult, baseline: ArmResult, seeds: list[int]) -> Comparison:
+def _compare(study: Study, arms: dict[str, ArmResult], pair: tuple[str, str], seeds: list[int]) -> Comparison:
+    arm, baseline = (arms[name] for name in pair)
     a, b = [arm.values[s] for s in seeds], [baseline.values[s] for s in seeds]
     margin = None if study.equivalence_margin is None else study.equivalence_margin * abs(sum(b) / len(b))
-    return compare_paired(
+    judge = compare_sequential if study.sequential else compare_paired
+    return judge(
         a,
         b,
         arm=arm.name,

@@ -19,7 +19,7 @@ from gatewright.study.plan import Study
 from gatewright.study.process import trial_processes
 from gatewright.study.progress import TrialRow, trial_rows
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import make_plan, trials_of
+from gatewright.study.trials import Plan, trials_of
 from gatewright.study.wording import (
     VERDICT_LABELS,
     count,
@@ -91,40 +91,53 @@ def status(path: str | Path) -> RenderableType:
     return trial_table(f"Study {study.name}", trial_rows(study, folder, set(trial_processes(folder, trials_of(study)))))
 
 
-def describe_plan(study: Study) -> RenderableType:
-    """What a study would run: arms with both costs, seeds, tokens and FLOPs in all. Checks every arm on the way."""
-    plan = make_plan(study)
+def describe_plan(plan: Plan, lines: Sequence[str] = ()) -> RenderableType:
+    """What a study would run: arms with both costs, runs, tokens and FLOPs in all, and below it ``lines``."""
+    study = plan.study
     costs = {arm: cost(config.model) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]
     table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
     table.add_column("arm and what it overrides", overflow="fold")
     for column in ("parameters", "FLOPs/token", "tokens/run"):
         table.add_column(column, justify="right", no_wrap=True)
-    total_tokens = total_flops = 0
-    for arm, config in plan.configs.items():
-        own, tokens = costs[arm], tokens_per_step(config) * config.train.max_steps
-        total_tokens += tokens * len(study.seeds)
-        total_flops += own.flops_per_token * tokens * len(study.seeds)
+    tokens = {arm: tokens_per_step(config) * config.train.max_steps for arm, config in plan.configs.items()}
+    for arm, own in costs.items():
         name = f"{arm} (baseline)" if arm == study.baseline else arm
         table.add_row(
             Text.assemble((name, "bold"), *((f"\n  {override}", "dim") for override in study.arms[arm].overrides)),
             _beside(f"{own.parameters:,}", own.parameters, reference.parameters),
             _beside(count(own.flops_per_token), own.flops_per_token, reference.flops_per_token),
-            count(tokens),
+            count(tokens[arm]),
         )
-    seeds = ", ".join(map(str, study.seeds))
-    lines = [
-        f"{len(plan.trials)} trials: {len(study.arms)} arms × {len(study.seeds)} seeds ({seeds})",
+    total_tokens = sum(tokens[trial.arm] for trial in plan.trials)
+    total_flops = sum(tokens[trial.arm] * costs[trial.arm].flops_per_token for trial in plan.trials)
+    said = [
+        _runs(study),
         f"{count(total_tokens)} training tokens and {count(total_flops)}FLOP in all, evaluation not counted",
         f"judged by {study.judged_by.label}, {study.judged_by.direction} is better, against {study.baseline}",
+        *lines,
     ]
     if len(study.seeds) < 3:
-        lines.append("fewer than three seeds: at best a very large difference can be shown")
+        said.append("fewer than three seeds: at best a very large difference can be shown")
     if any(_vocabulary_open(config) for config in plan.configs.values()):
-        lines.append(
+        said.append(
             "the tokenizer will set the vocabulary when the data are prepared; counts are for the configured one"
         )
-    return Group(table, *(Text(line) for line in lines))
+    return Group(table, *(Text(line) for line in said))
+
+
+def _runs(study: Study) -> str:
+    seeds = ", ".join(map(str, study.seeds))
+    most = "at most " if study.sequential else ""
+    arms, every = len(study.arms), len(study.seeds)
+    text = f"{most}{arms * every} trials: {arms} arms × {every} seeds ({seeds})"
+    if not study.learning_rates:
+        return text
+    rates, tuning = len(study.learning_rates), len(study.tuning_seeds)
+    return (
+        f"{arms * rates * tuning} trials to choose learning rates: {arms} arms × {rates} rates × "
+        f"{tuning} seed{'s' if tuning > 1 else ''}; then {text}"
+    )
 
 
 def verdict_table(analysis: Analysis) -> RenderableType:

@@ -95,7 +95,11 @@ def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResu
     error = error_file.read_text(encoding="utf-8").strip() if error_file.is_file() else None
     if not (path / "config.yaml").is_file():
         return TrialResult(trial, "failed" if error else "waiting", error=error)
-    run = Run(path)
+    return run_result(trial, Run(path), metric, error)
+
+
+def run_result(trial: Trial, run: Run, metric: Metric, error: str | None = None) -> TrialResult:
+    """What a run directory says as the result of ``trial``; ``error`` is why its process ended, where that is known."""
     summary = run.summary or {}
     if run.status == "diverged":
         return TrialResult(trial, "diverged", error=summary.get("error"), summary=summary, run=run)

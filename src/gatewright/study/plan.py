@@ -20,6 +20,7 @@ SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
 OWNED_BY_STUDY = {"train.seed": "list seeds under 'seeds'", "out": "use --out", "resume": "a study always resumes"}
 LEARNING_RATE = "train.learning_rate"
 TUNING_SEED = 1_000
+FIRST_LOOK = 3
 MULTIPLE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?x")
 
 
@@ -42,6 +43,10 @@ class Study:
     the one that gave it the best mean there. They are numbers, or multiples of the rate that the arm has otherwise:
     ``0.5x``. ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
     family; without it every arm is compared with the baseline.
+
+    With ``sequential`` the seeds after the first three are trained one by one, and only for arms whose verdict is still
+    open; p-values and intervals then hold however often one looks. ``noise`` is what the plan takes for the standard
+    deviation of paired differences: a share of the baseline's mean, or the folder of an earlier study.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Study:
     comparisons: list[list[str]] = field(default_factory=list)
     learning_rates: list[float | str] = field(default_factory=list)
     tuning_seeds: list[int] = field(default_factory=lambda: [TUNING_SEED])
+    sequential: bool = False
+    noise: float | str | None = None
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -80,6 +87,10 @@ class Study:
         if not self.seeds:
             raise UserError("seeds: at least one is needed (three or more for a verdict worth having)")
         _check_seeds("seeds", self.seeds)
+        if self.sequential and len(self.seeds) <= FIRST_LOOK:
+            raise UserError(
+                f"sequential: the first look is at {FIRST_LOOK} seeds; list more than that, of which open verdicts draw"
+            )
         self._check_tuning()
         self._check_comparisons()
         if self.equivalence_margin is not None and not 0 < self.equivalence_margin < 1:
@@ -153,7 +164,9 @@ class Study:
 
     def to_yaml(self) -> str:
         """The study file that `load_study` reads back as this study."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, "", [])}
+        values = {
+            f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) not in (None, "", [], False)
+        }
         if not self.learning_rates:
             del values["tuning_seeds"]
         values["arms"] = {
@@ -162,7 +175,7 @@ class Study:
         }
         order = (
             "name", "about", "base", "seeds", "learning_rates", "tuning_seeds", "baseline", "match", "metric",
-            "equivalence_margin", "comparisons", "arms",
+            "equivalence_margin", "sequential", "noise", "comparisons", "arms",
         )  # fmt: skip
         ordered = {key: values[key] for key in order if key in values}
         return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)

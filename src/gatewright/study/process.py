@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Trial
@@ -19,8 +20,22 @@ from gatewright.study.trials import Trial
 Command = Callable[[Path, list[str]], list[str]]
 """From a trial's configuration file and overrides to the command that runs it."""
 
+DEFAULT_WORKERS = 2
 LOG_TAIL_BYTES = 8_192
 ORPHAN_PATIENCE = 60.0
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(workers: int | None) -> tuple[int, int]:
+    """How many trials run at a time (as asked, or two, or as many as there are cores), and each one's threads."""
+    if workers is not None and workers < 1:
+        raise UserError(f"workers={workers}: at least one is needed")
+    workers = workers or min(DEFAULT_WORKERS, available_cores())
+    return workers, max(1, available_cores() // workers)
 
 
 def train_command(config_file: Path, overrides: list[str]) -> list[str]:
@@ -103,8 +118,9 @@ def trial_processes(folder: StudyFolder, trials: Iterable[Trial]) -> dict[Trial,
     by_file = {str(folder.config_file(trial)): trial for trial in trials}
     found = {}
     for process in psutil.process_iter(["cmdline"]):
-        for argument in process.info["cmdline"] or ():
-            if argument in by_file and process.pid != os.getpid():
+        command = process.info["cmdline"] or ()
+        for argument in command:
+            if argument in by_file and "train" in command and process.pid != os.getpid():
                 found[by_file[argument]] = process
     return found
 

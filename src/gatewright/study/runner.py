@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,24 +12,25 @@ from rich.console import Console
 from rich.live import Live
 
 from gatewright.config import DataConfig
-from gatewright.errors import RunError, UserError
+from gatewright.errors import RunError, StoppedError
 from gatewright.study.analyse import Analysis, analyse
 from gatewright.study.board import describe_plan, trial_table, verdict_table
 from gatewright.study.gather import trial_result
 from gatewright.study.plan import Study, load_study
-from gatewright.study.process import Command, TrialProcess, stop_orphans, train_command
+from gatewright.study.preview import preview_study
+from gatewright.study.probe import prepare_corpora
+from gatewright.study.process import Command, TrialProcess, share_cores, stop_orphans, train_command
 from gatewright.study.progress import trial_rows
 from gatewright.study.report import write_files
 from gatewright.study.schedule import Schedule
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Plan, Trial, make_plan
+from gatewright.study.trials import Trial
 from gatewright.training.interrupt import Interrupt
 
-DEFAULT_WORKERS = 2
 POLL_SECONDS = 0.2
 
 
-class StudyInterruptedError(RunError):
+class StudyInterruptedError(StoppedError):
     """The study was asked to stop; what is done is kept, and running it again continues."""
 
 
@@ -39,6 +39,8 @@ def run_study(
     out: str | Path | None = None,
     workers: int | None = None,
     dry_run: bool = False,
+    budget: float | None = None,
+    measured: bool = True,
     *,
     command: Command = train_command,
     prepare: Callable[[DataConfig], Any] | None = None,
@@ -46,10 +48,13 @@ def run_study(
 ) -> Analysis | None:
     """Run every trial of a study (a `Study` or its file) that is not finished yet, and write the report into ``out``.
 
-    Trials run ``workers`` at a time (default: two, or as many as there are cores), each a process with its share of
-    the cores. Finished trials are skipped and interrupted ones continued; a trial that fails does not stop the others,
-    and is tried again by the next call. ``out`` defaults to ``runs/<name>``. With ``dry_run`` the plan is printed,
-    nothing is written, and None is returned. ``command`` makes a trial's command line and ``prepare`` its data.
+    The plan is printed first. Trials run ``workers`` at a time (default: two, or as many as there are cores), each a
+    process with its share of the cores. Finished trials are skipped and interrupted ones continued; a trial that fails
+    does not stop the others, and is tried again by the next call. ``out`` defaults to ``runs/<name>``. With ``budget``,
+    in seconds, the study is cut down to what fits into it (see `gatewright.study.budget`). With ``dry_run`` only the
+    plan is printed, nothing is written, and None is returned. For a budget or a dry run a few steps of each design are
+    run to estimate the time, unless ``measured`` is False. ``command`` makes a trial's command line and ``prepare``
+    its data.
 
     Raises `UserError` before anything runs for a plan that cannot be run or does not go on with what ``out`` holds,
     `StudyInterruptedError` after Ctrl-C or SIGTERM once the trials have saved, `RunError` if no trial could be
@@ -58,21 +63,25 @@ def run_study(
     console = console or Console()
     if not isinstance(study, Study):
         study = load_study(study)
-    if workers is not None and workers < 1:
-        raise UserError(f"workers={workers}: at least one is needed")
-    if dry_run:
-        console.print(describe_plan(study))
-        return None
-    plan = make_plan(study)
+    share_cores(workers)
     folder = StudyFolder(out if out is not None else Path("runs") / study.name)
+    preview = preview_study(
+        study, folder.path, workers, budget, measured and (dry_run or budget is not None),
+        command=command, prepare=prepare, say=console.print,
+    )  # fmt: skip
+    console.print(describe_plan(preview.plan, preview.lines))
+    if dry_run:
+        return None
+    plan = preview.plan
+    study = plan.study
     with folder.locked():
         folder.adopt(plan)
         schedule = Schedule(plan, folder)
-        todo = [trial for trial in plan.trials if schedule.open(trial)]
+        todo = schedule.ready()
         if stop_orphans(folder, plan.trials):
             console.print("Trials of an earlier start were still running; they were stopped and are continued now.")
         if todo:
-            _prepare_data(plan, todo, prepare)
+            prepare_corpora([plan.configs[trial.arm].data for trial in todo], prepare)
             TrialRunner(schedule, workers, command, console).run()
         analysis = analyse(folder.path)
         report = write_files(analysis)
@@ -84,34 +93,13 @@ def run_study(
     return analysis
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _prepare_data(plan: Plan, trials: list[Trial], prepare: Callable[[DataConfig], Any] | None) -> None:
-    """Prepare each distinct corpus once, before the trials would all begin to do it."""
-    if prepare is None:
-        from gatewright.data import prepare as prepare_data
-
-        prepare = lambda config: prepare_data(config, progress=True)  # noqa: E731
-    done: list[DataConfig] = []
-    for trial in trials:
-        config = plan.configs[trial.arm].data
-        if config not in done:
-            prepare(config)
-            done.append(config)
-
-
 class TrialRunner:
     """Keeps ``workers`` trials running until all have ended or someone asks to stop."""
 
     def __init__(self, schedule: Schedule, workers: int | None, command: Command, console: Console) -> None:
-        cores = available_cores()
         self.schedule, self.plan, self.folder = schedule, schedule.plan, schedule.folder
         self.command, self.console = command, console
-        self.workers = workers or min(DEFAULT_WORKERS, cores)
-        self.threads = max(1, cores // self.workers)
+        self.workers, self.threads = share_cores(workers)
         self.running: list[TrialProcess] = []
         self.begun: set[Trial] = set()
 
@@ -141,7 +129,7 @@ class TrialRunner:
                 live.refresh()
 
     def _waiting(self) -> list[Trial]:
-        return [trial for trial in self.schedule.ready() if trial not in self.begun]
+        return self.schedule.ready(self.begun, {process.trial for process in self.running})
 
     def _start(self, trial: Trial) -> None:
         self.begun.add(trial)

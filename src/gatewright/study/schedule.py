@@ -1,8 +1,16 @@
-"""Which trials of a study may start now: an arm is judged only after its learning rate is chosen."""
+"""Which trials of a study may start now.
+
+An arm is judged only after its learning rate is chosen. In a sequential study the seeds after the first look come one
+by one, each only when the one before has ended, and only for arms that take part in an open comparison.
+"""
 
 from __future__ import annotations
 
-from gatewright.study.gather import trial_result
+from collections.abc import Collection
+
+from gatewright.study.analyse import judge_family
+from gatewright.study.gather import gather, trial_result
+from gatewright.study.plan import FIRST_LOOK
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, Trial
 from gatewright.study.tuning import rate_choice
@@ -19,15 +27,44 @@ class Schedule:
         state = trial_result(trial, self.folder, self.plan.study.judged_by).state
         return state not in ("finished", "diverged")
 
-    def ready(self) -> list[Trial]:
-        """The open trials that wait for nothing, in the order in which they are to be started."""
+    def ready(self, begun: Collection[Trial] = (), running: Collection[Trial] = ()) -> list[Trial]:
+        """The open trials that wait for nothing, in the order in which they are to be started.
+
+        Trials in ``begun`` are not started again, and those of them that are not in ``running`` have failed: nothing
+        waits for them.
+        """
         study = self.plan.study
-        choices = {arm: rate_choice(study, self.folder, arm) for arm in study.arms}
-        waits = {arm for arm, choice in choices.items() if choice is not None and choice.learning_rate is None}
+        waits = set()
+        for arm in study.arms:
+            choice = rate_choice(study, self.folder, arm)
+            if choice is not None and choice.learning_rate is None:
+                waits.add(arm)
         trials = [trial for trial in self.plan.trials if trial.learning_rate is not None or trial.arm not in waits]
-        return [trial for trial in trials if self.open(trial)]
+        trials = [trial for trial in trials if trial in running or (trial not in begun and self.open(trial))]
+        if study.sequential:
+            pairs = [pair for pair in study.family if not waits.intersection(pair)]
+            trials = self._up_to_the_next_look(trials, pairs)
+        return [trial for trial in trials if trial not in running]
 
     def learning_rate(self, trial: Trial) -> float | None:
         """The rate chosen for the trial's arm; None where the study does not choose."""
         choice = rate_choice(self.plan.study, self.folder, trial.arm)
         return choice.learning_rate if choice else None
+
+    def _up_to_the_next_look(self, trials: list[Trial], pairs: list[tuple[str, str]]) -> list[Trial]:
+        study = self.plan.study
+        for look in range(FIRST_LOOK, len(study.seeds) + 1):
+            seeds = study.seeds[:look]
+            undecided = self._undecided(pairs, study.seeds[: look - 1]) if look > FIRST_LOOK else pairs
+            arms = {arm for pair in undecided for arm in pair}
+            due = [t for t in trials if t.learning_rate is not None or (t.seed in seeds and t.arm in arms)]
+            if due:
+                return due
+        return []
+
+    def _undecided(self, pairs: list[tuple[str, str]], seeds: list[int]) -> list[tuple[str, str]]:
+        """The comparisons that ``seeds`` leave open."""
+        study = self.plan.study
+        judged = judge_family(study, gather(study, self.folder), seeds)
+        decided = {(c.arm, c.baseline) for c in judged if c.decided}
+        return [pair for pair in pairs if pair not in decided]

@@ -210,6 +210,11 @@ class Comparison:
         return {**values, "ci95": None if self.ci95 is None else list(self.ci95)}
 
     @property
+    def decided(self) -> bool:
+        """Whether the verdict says something about the arms."""
+        return self.verdict in ("better", "worse", "equivalent")
+
+    @property
     def within_margin(self) -> bool:
         """Whether the difference is shown to lie inside the equivalence margin, at the family's error rate."""
         return self.p_equivalence_adjusted is not None and self.p_equivalence_adjusted < self.alpha

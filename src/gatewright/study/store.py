@@ -25,7 +25,7 @@ from gatewright.files import write_atomic
 from gatewright.study.plan import Study, load_study
 from gatewright.study.trials import Plan, Trial, design, differences
 
-JUDGED_BY = ("baseline", "metric", "equivalence_margin", "comparisons")
+JUDGED_BY = ("baseline", "metric", "equivalence_margin", "comparisons", "sequential")
 
 
 class StudyFolder:

@@ -70,11 +70,26 @@ def percent(value: float, *, sign: bool = True, like: float | None = None) -> st
 
 
 def difference_text(c: Comparison) -> str:
-    """The difference and half its interval, relative to the baseline: ``+2.2 % ± 0.3 %``."""
+    """The difference and its interval, relative to the baseline: ``+2.2 % ± 0.3 %``."""
     if c.ci95 is None or c.ci95[0] == c.ci95[1]:
         return percent(c.percent(c.mean_difference))
     half = c.percent((c.ci95[1] - c.ci95[0]) / 2)
-    return f"{percent(c.percent(c.mean_difference), like=half)} ± {percent(half, sign=False)}"
+    return f"{percent(c.percent(c.mean_difference), like=half)}{_spread(c)}"
+
+
+def _spread(c: Comparison, *, size: bool = False) -> str:
+    """The interval behind a difference: `` ± 0.3 %``, or both ends where it is not symmetric (a confidence sequence).
+
+    With ``size`` it stands behind the size of the difference, whose direction is said in words.
+    """
+    if c.ci95 is None or c.ci95[0] == c.ci95[1]:
+        return ""
+    way = -1 if size and c.mean_difference < 0 else 1
+    low, high = sorted(way * c.percent(end) for end in c.ci95)
+    half = (high - low) / 2
+    if abs((low + high) / 2 - way * c.percent(c.mean_difference)) < 1e-6 * half:
+        return f" ± {percent(half, sign=False)}"
+    return f" ({percent(low, sign=not size, like=half)} to {percent(high, sign=not size, like=half)})"
 
 
 def interval_text(ends: tuple[float, float] | None) -> str:
@@ -101,7 +116,7 @@ def sentence(c: Comparison, metric: Metric) -> str:
     """The verdict as one plain sentence."""
     half = None if c.ci95 is None else c.percent((c.ci95[1] - c.ci95[0]) / 2)
     size = percent(abs(c.percent(c.mean_difference)), sign=False, like=half)
-    spread = f" ± {percent(half, sign=False)}" if half else ""
+    spread = _spread(c, size=True)
     way = "higher" if c.mean_difference > 0 else "lower"
     if c.verdict in ("better", "worse"):
         small = ", a difference inside the equivalence margin" if c.within_margin else ""
@@ -153,11 +168,7 @@ def headline(comparisons: list[Comparison], baseline: str) -> str:
 
 
 def _headline_of_pairs(comparisons: list[Comparison]) -> str:
-    said = [
-        f"{c.arm} is {VERDICT_WORDS[c.verdict]} {c.baseline}"
-        for c in comparisons
-        if c.verdict in ("better", "worse", "equivalent")
-    ]
+    said = [f"{c.arm} is {VERDICT_WORDS[c.verdict]} {c.baseline}" for c in comparisons if c.decided]
     left = len(comparisons) - len(said)
     if left:
         said.append(f"{left} of {len(comparisons)} comparisons {'is' if left == 1 else 'are'} open")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from gatewright.config import Config, to_yaml
 from gatewright.errors import RunError, UserError
 from gatewright.files import write_atomic
-from gatewright.run import CONFIG, ENVIRONMENT, SUMMARY, Run
+from gatewright.plugins import load_plugin
+from gatewright.run import CONFIG, ENVIRONMENT, PLUGINS, SUMMARY, Run
 from gatewright.training.metrics import finite
 
 LOCK = ".lock"
@@ -66,6 +67,12 @@ def claimed(folder: Path) -> Iterator[None]:
 def write_config(folder: Path, config: Config) -> None:
     """Write ``config.yaml``."""
     _write(folder / CONFIG, to_yaml(config))
+
+
+def write_plugins(folder: Path, config: Config) -> None:
+    """Keep the files that ``config`` takes parts from, for reading: nothing is executed from there."""
+    for path, content in config.plugins.items():
+        _write(folder / PLUGINS / Path(path).name, load_plugin(path, content).source)
 
 
 def write_environment(folder: Path, record: dict[str, Any], resumed_at: int | None) -> None:

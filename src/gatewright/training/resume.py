@@ -45,7 +45,9 @@ def check_same_content(ours: Mapping[str, Any], recorded: Mapping[str, Any] | No
 
 
 def _comparable(config: Config) -> dict[str, Any]:
-    flat = dict(_flatten(asdict(config)))
+    values = asdict(config)
+    values["plugins"] = {Path(path).name: content for path, content in config.plugins.items()}  # files may move
+    flat = dict(_flatten(values))
     flat["train.batch_size x train.grad_accumulation"] = flat.pop("train.batch_size") * flat.pop(
         "train.grad_accumulation"
     )

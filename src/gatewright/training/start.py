@@ -21,10 +21,18 @@ from gatewright.model.build import build
 from gatewright.model.cost import cost as cost_of
 from gatewright.model.cost import training_memory
 from gatewright.model.name import architecture_name
+from gatewright.plugins import load_plugins
 from gatewright.run import CHECKPOINTS, TOKENIZER, Run
 from gatewright.training.banner import start_rows
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
-from gatewright.training.folder import choose_folder, claimed, existing_run, write_config, write_environment
+from gatewright.training.folder import (
+    choose_folder,
+    claimed,
+    existing_run,
+    write_config,
+    write_environment,
+    write_plugins,
+)
 from gatewright.training.interrupt import Interrupt
 from gatewright.training.loop import Setting, Trainer
 from gatewright.training.optimizer import Optimizers
@@ -51,6 +59,7 @@ def train(config: Config, *, console: Console | None = None) -> Run:
     config = copy.deepcopy(config)
     console = console or Console()
     config.validate()
+    config.plugins = load_plugins(config.plugins)
     parallel = create_parallel(config.parallel.mode)
     device = resolve_device(config.device)
     config.train.precision = resolve_precision(config.train.precision, device)  # type: ignore[assignment]
@@ -117,6 +126,7 @@ def _train_in(
     record = environment(device, options.precision, peak, options.seed)
     record |= {"architecture": setting.architecture, "data": data.describe(), "validation": asdict(setting.units)}
     write_config(folder, config)
+    write_plugins(folder, config)
     write_environment(folder, record, state.step if resuming else None)
     if not (folder / TOKENIZER).exists():
         data.tokenizer.save(folder / TOKENIZER)

@@ -124,3 +124,8 @@ def test_solve_width_finds_the_nearest(target: int, multiple_of: int) -> None:
     found = solve_width(cost_at, target, multiple_of)
     best = min(range(multiple_of, 4000, multiple_of), key=lambda width: abs(cost_at(width) - target))
     assert abs(cost_at(found) - target) == abs(cost_at(best) - target)
+
+
+def test_a_square_form_refuses_another_width() -> None:
+    with pytest.raises(UserError, match=r"model.hidden=64: .* its width must be model.n_embd=128"):
+        load_config(["model=small", "model.feedforward=paglu", "model.gate.form=skip", "model.hidden=64"])

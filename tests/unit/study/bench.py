@@ -82,7 +82,7 @@ class Bench:
 
 def fake_command(config_file: Path, overrides: list[str]) -> list[str]:
     """The command of a fake trial."""
-    return [sys.executable, str(FAKE), str(config_file), *overrides]
+    return [sys.executable, str(FAKE), "train", str(config_file), *overrides]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:

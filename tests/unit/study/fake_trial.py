@@ -1,6 +1,6 @@
 """A trial that trains nothing: it reads its configuration and writes the run directory that a trial would write.
 
-Usage: fake_trial.py CONFIG_FILE [OVERRIDE…]
+Usage: fake_trial.py train CONFIG_FILE [OVERRIDE…]
 
 ``behaviour.json`` beside the study's folder maps a trial's name to ``fail``, ``crash`` (no summary), ``once`` (fails at
 the first attempt), ``diverge`` or ``slow``. On SIGTERM it saves its step and leaves. The arm ``late`` does best at a
@@ -31,7 +31,7 @@ def write_summary(out: Path, summary: dict) -> None:
 
 def main() -> int:
     """Run the trial."""
-    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    config = yaml.safe_load(Path(sys.argv[2]).read_text())
     out = Path(config["out"])
     name = f"{out.parent.name}/{out.name}"
     behaviour = json.loads((out.parents[2].parent / "behaviour.json").read_text()).get(name, "")
@@ -41,9 +41,9 @@ def main() -> int:
     checkpoint = out / "checkpoint"
     start = int(checkpoint.read_text()) if checkpoint.exists() else 0
     attempts.write_text(
-        json.dumps([*earlier, {"start": start, "overrides": sys.argv[2:], "threads": os.environ["OMP_NUM_THREADS"]}])
+        json.dumps([*earlier, {"start": start, "overrides": sys.argv[3:], "threads": os.environ["OMP_NUM_THREADS"]}])
     )
-    (out / "config.yaml").write_text(Path(sys.argv[1]).read_text())
+    (out / "config.yaml").write_text(Path(sys.argv[2]).read_text())
     if behaviour == "crash":
         print("Traceback (most recent call last):\n  ...\nMemoryError: no more", flush=True)
         return 1

@@ -125,7 +125,7 @@ def test_match_gives_arms_the_baselines_size_and_respects_a_stated_width() -> No
 def test_the_plan_is_described_with_both_costs_and_totals(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, STUDY))
     console = Console(width=160, record=True)
-    console.print(describe_plan(study))
+    console.print(describe_plan(make_plan(study)))
     text = console.export_text()
     parameters = cost(make_plan(study).configs["glu"].model).parameters
     for expected in (

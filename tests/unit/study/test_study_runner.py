@@ -12,7 +12,7 @@ import pytest
 from bench import STUDY, Bench, wait_until
 
 from gatewright.errors import RunError, UserError
-from gatewright.study import runner as runner_module
+from gatewright.study import process as process_module
 from gatewright.study.analyse import Analysis
 from gatewright.study.plan import Arm, Study
 from gatewright.study.progress import read_progress
@@ -47,7 +47,7 @@ def test_finished_trials_are_skipped(bench: Bench) -> None:
 
 
 def test_cores_are_shared_between_workers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "available_cores", lambda: 8)
+    monkeypatch.setattr(process_module, "available_cores", lambda: 8)
     bench.run(workers=2)
     assert bench.attempts("base", 0)[0] == {"start": 0, "overrides": ["train.threads=4"], "threads": "4"}
 
@@ -97,7 +97,7 @@ def test_a_changed_arm_is_refused_before_anything_runs(bench: Bench) -> None:
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(bench: Bench) -> None:
-    analysis, printed = bench.run(dry_run=True)
+    analysis, printed = bench.run(dry_run=True, measured=False)
     assert analysis is None
     assert "6 trials: 2 arms × 3 seeds" in printed
     assert not bench.folder.path.exists()

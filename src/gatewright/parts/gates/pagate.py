@@ -62,9 +62,10 @@ class PaGate(Gate):
 
     def forward(self, value: Tensor, gate: Tensor, x: Tensor) -> Tensor:
         alpha = self.alpha(x).to(value.dtype)
-        return self.form.combine(value, gate, x, alpha, self.activation, self._gated)
+        return self.form.combine(value, gate, x, alpha, self.activation, self.gated)
 
-    def _gated(self, gate: Tensor, function: Function) -> Tensor:
+    def gated(self, gate: Tensor, function: Function) -> Tensor:
+        """The gate stream ``(..., H)`` under ``function``, with GateNorm before or after it where there is one."""
         if self.norm is None:
             return function(gate)
         return function(self.norm(gate)) if self.gate_norm == "before" else self.norm(function(gate))

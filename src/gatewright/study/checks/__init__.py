@@ -30,7 +30,7 @@ def remarks(
     ``judgement_changes`` what about the way of judging differs from the first plan.
     """
     found = [
-        *runs.incomplete(study, arms),
+        *runs.incomplete(study, arms, comparisons),
         *conditions.size(study, arms),
         *conditions.conditions(study, designs),
         *evidence.learning_rates(study, arms, choices),

@@ -37,7 +37,7 @@ def seeds(study: Study, comparisons: list[Comparison]) -> Iterator[Remark]:
                 f"{c.arm} against {c.baseline} rests on {c.n} seed{'s' if c.n > 1 else ''}; "
                 + ("one allows no verdict." if c.n == 1 else "with two, only a very large difference can be shown."),
             )  # fmt: skip
-        elif c.note:
+        elif c.note and not study.sequential:
             yield Remark("note", "no_spread", f"{c.arm} against {c.baseline}: {c.note}.")
     if comparisons and study.equivalence_margin is None:
         yield Remark(
@@ -50,7 +50,10 @@ def validation_text(study: Study, arms: Mapping[str, ArmResult], comparisons: li
     if not any(arm.n for arm in arms.values()):
         return
     scored = {run.environment["validation"]["tokens"] for run in usable_runs(arms) if run.environment.get("validation")}
-    size = f"{scored.pop():,} validation tokens" if len(scored) == 1 else "validation text"
+    if len(scored) > 1:
+        yield Remark("warning", "evaluation_set", f"Runs were scored on unequal text: {join(_counts(scored))} tokens.")
+        return
+    size = f"{scored.pop():,} validation tokens" if scored else "validation text"
     shares: list[float] = []
     for c in comparisons:
         text = text_error_of(arms[c.arm], arms[c.baseline]) if study.judged_by.record_key == "val_loss" else None
@@ -73,6 +76,10 @@ def validation_text(study: Study, arms: Mapping[str, ArmResult], comparisons: li
         else "how far a difference depends on that text was not measured"
     )
     yield Remark("note", "evaluation", f"Every run is scored on the same {size}. Intervals cover the seeds; {known}.")
+
+
+def _counts(numbers: set[int]) -> list[str]:
+    return [f"{number:,}" for number in sorted(numbers)]
 
 
 def gates(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
 from gatewright.study.plan import Study
+from gatewright.study.statistics import Comparison
 from gatewright.study.trials import flatten
 from gatewright.study.wording import join
 
@@ -23,10 +24,18 @@ MACHINE = (
 """What of a run's environment can move its numbers, besides the versions of packages."""
 
 
-def incomplete(study: Study, arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+def incomplete(study: Study, arms: Mapping[str, ArmResult], comparisons: list[Comparison]) -> Iterator[Remark]:
     """Runs that diverged, failed or are not finished."""
+    undecided = {arm for pair in study.family for arm in pair}
+    if study.sequential:
+        decided = {(c.arm, c.baseline) for c in comparisons if c.decided}
+        undecided = {arm for pair in study.family if pair not in decided for arm in pair}
+    spared = 0
     for arm in arms.values():
         for trial in arm.trials:
+            if trial.state == "waiting" and arm.name not in undecided:
+                spared += 1
+                continue
             name = f"{arm.name}, seed {trial.trial.seed}"
             because = f": {trial.error}" if trial.error else ""
             if trial.state == "diverged":
@@ -43,6 +52,12 @@ def incomplete(study: Study, arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
                 yield Remark(
                     "warning", "missing", f"{name} is not finished ({trial.state}). Its seed is left out for now."
                 )
+    if spared:
+        yield Remark(
+            "note", "spared",
+            f"{spared} runs were not needed: the seeds before them settled the verdicts of their arms (the study is "
+            "sequential).",
+        )  # fmt: skip
     if not arms[study.baseline].n:
         yield Remark(
             "warning", "baseline", f"The baseline {study.baseline} has no finished run: nothing can be compared yet."

@@ -1,0 +1,56 @@
+"""Multi-path reasoning (M3PO): how the paths of one question listen to one another while they think."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatewright.paths.adaptive import AdaptiveWeight
+    from gatewright.paths.attention import attend, effective_peers, entropy, token_entropy
+    from gatewright.paths.blending import blend, blend_logits
+    from gatewright.paths.calibration import calibrate_temperature
+    from gatewright.paths.diagnostics import Diagnostics
+    from gatewright.paths.keys import draw_keys, uniform
+    from gatewright.paths.make import make_similarity
+
+_HOME = {
+    "AdaptiveWeight": "gatewright.paths.adaptive",
+    "attend": "gatewright.paths.attention",
+    "effective_peers": "gatewright.paths.attention",
+    "entropy": "gatewright.paths.attention",
+    "token_entropy": "gatewright.paths.attention",
+    "blend": "gatewright.paths.blending",
+    "blend_logits": "gatewright.paths.blending",
+    "calibrate_temperature": "gatewright.paths.calibration",
+    "Diagnostics": "gatewright.paths.diagnostics",
+    "draw_keys": "gatewright.paths.keys",
+    "uniform": "gatewright.paths.keys",
+    "make_similarity": "gatewright.paths.make",
+}
+
+__all__ = [
+    "AdaptiveWeight",
+    "Diagnostics",
+    "attend",
+    "blend",
+    "blend_logits",
+    "calibrate_temperature",
+    "draw_keys",
+    "effective_peers",
+    "entropy",
+    "make_similarity",
+    "token_entropy",
+    "uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the registry needs the similarities and nothing else."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'gatewright.paths' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

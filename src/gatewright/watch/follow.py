@@ -1,0 +1,136 @@
+"""Reading ``metrics.jsonl`` while it is being written: only what is new, and never half a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TAIL_BYTES = 65_536
+MOST_POINTS = 4_096
+RATE_OVER = 20
+"""Training records over which the speed is taken; at the usual settings two evaluations fall among them."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The newest numbers of a run; None where nothing was logged yet."""
+
+    step: int = 0
+    tokens: int = 0
+    loss: float | None = None
+    val_loss: float | None = None
+    tokens_per_second: float | None = None
+
+
+class Point(NamedTuple):
+    """A loss at a step."""
+
+    step: int
+    loss: float
+
+
+class History:
+    """What a metrics file says: the newest record of each kind and the course of both losses.
+
+    `update` reads on from where it last stopped. A file that was replaced or became shorter (a resumed run drops the
+    records of steps it repeats) is read again from its beginning; a torn line is passed over, and one that is still
+    being written waits for its end. With ``tail`` only that many bytes before the end are ever read.
+    """
+
+    def __init__(self, file: Path, tail: int | None = None) -> None:
+        self.file = file
+        self._tail = tail
+        self._inode: int | None = None
+        self._begin(0)
+
+    def _begin(self, offset: int) -> None:
+        self._offset = offset
+        self.newest: dict[str, dict[str, Any]] = {}
+        self.train: list[Point] = []
+        self.validation: list[Point] = []
+        self._clock: list[tuple[float, int]] = []
+
+    def update(self) -> None:
+        """Take in the lines that were finished since the last call; a file that is not there yet holds none."""
+        try:
+            file = self.file.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode = status.st_ino
+                self._begin(max(0, status.st_size - self._tail) if self._tail else 0)
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self._add(line)
+
+    def _add(self, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+        except ValueError:  # torn by a crash, or the first of a tail
+            return
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            return
+        kind, step = str(record.get("kind")), record["step"]
+        self.newest[kind] = record
+        if kind == "train":
+            _append(self.train, step, record.get("loss"))
+            if isinstance(record.get("time"), (int, float)):
+                self._clock = [*self._clock[1 - RATE_OVER :], (record["time"], step)]
+        elif kind == "eval":
+            _append(self.validation, step, record.get("val_loss"))
+
+    @property
+    def progress(self) -> Progress:
+        """The newest numbers."""
+        train, evaluation = self.newest.get("train", {}), self.newest.get("eval", {})
+        return Progress(
+            step=max(train.get("step", 0), evaluation.get("step", 0)),
+            tokens=max(train.get("tokens", 0), evaluation.get("tokens", 0)),
+            loss=train.get("loss"),
+            val_loss=evaluation.get("val_loss"),
+            tokens_per_second=train.get("tokens_per_second"),
+        )
+
+    def seconds_to(self, step: int, now: float, since: float = 0.0) -> float | None:
+        """Time from ``now`` until ``step`` is done, at the pace of the newest records written after ``since``.
+
+        The pace is by the wall clock, so evaluations and checkpoints are in it. Before there are two such records it
+        is that of training proper; None before there is one.
+        """
+        clock = [entry for entry in self._clock if entry[0] >= since]
+        if not clock:
+            return None
+        (began, first), (last_time, last) = clock[0], clock[-1]
+        if last_time > began and last > first:
+            pace = (last_time - began) / (last - first)
+        else:
+            rate, tokens = self.progress.tokens_per_second, self.progress.tokens
+            if not rate or not last:
+                return None
+            pace = tokens / last / rate
+        return max(0.0, last_time + pace * (step - last) - now)
+
+
+def _append(points: list[Point], step: int, loss: float | None) -> None:
+    """Add a point; drop those of steps that are being repeated, and every other one when there are too many to draw."""
+    while points and points[-1].step >= step:
+        points.pop()
+    if loss is not None:
+        points.append(Point(step, loss))
+    if len(points) > MOST_POINTS:
+        del points[1:-1:2]
+
+
+def read_progress(metrics_file: Path) -> Progress:
+    """The newest training and evaluation record of ``metrics.jsonl``, from its end only."""
+    history = History(metrics_file, TAIL_BYTES)
+    history.update()
+    return history.progress
