@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gatewright.errors import UserError
 from gatewright.run import CONFIG
+from gatewright.study.trial import Trial
 
 DEPTH = 6
 """Levels searched: ``./runs/<study>/runs/<arm>/seed-N`` is five below ``.``"""
@@ -53,11 +54,11 @@ def planned_trials(study: Path) -> Iterator[str]:
         plan = json.loads((study / "plan.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{study / 'plan.json'} cannot be read ({error}); the study's folder is damaged") from error
-    tuning = plan.get("tuning") or {}
+    tuning = plan.get("tuning", {})
     for arm in plan["arms"]:
         for rate in tuning.get("learning_rates", ()):
-            yield from (f"{arm}/lr-{rate:g}-seed-{seed}" for seed in tuning["tuning_seeds"])
-        yield from (f"{arm}/seed-{seed}" for seed in plan["seeds"])
+            yield from (Trial(arm, seed, rate).name for seed in tuning["tuning_seeds"])
+        yield from (Trial(arm, seed).name for seed in plan["seeds"])
 
 
 def find_runs(folder: Path, *, planned: bool = False) -> list[Path]:

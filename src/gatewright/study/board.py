@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gatewright.config import Config
 from gatewright.model.cost import cost
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.gather import State
 from gatewright.study.plan import Study
 from gatewright.study.process import trial_processes

@@ -13,14 +13,15 @@ from gatewright.errors import RunError, UserError, unknown
 from gatewright.files import write_atomic
 from gatewright.find import find_runs, study_place
 from gatewright.run import CONFIG, Run
-from gatewright.study.analyse import Analysis, judge_family
+from gatewright.study.analysis import Analysis, judge_family
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.gather import ArmResult, TrialResult, run_result
 from gatewright.study.group import LeftOut, arm_names, group_runs, started
 from gatewright.study.metric import get_metric
 from gatewright.study.plan import Arm, Study
 from gatewright.study.store import StudyFolder, plan_hash
-from gatewright.study.trials import Trial, differences
+from gatewright.study.trial import Trial
+from gatewright.study.trials import differences
 
 DEFAULT_METRIC, DEFAULT_MARGIN = "val_loss", 0.005
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.gather import ArmResult, TrialResult
 from gatewright.study.plan import LEARNING_RATE, resolve_rate
 from gatewright.study.statistics import Comparison

@@ -14,7 +14,7 @@ from gatewright.run import Run
 from gatewright.study.metric import Metric
 from gatewright.study.plan import Study
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 
 State = Literal["waiting", "running", "finished", "diverged", "failed", "interrupted"]
 

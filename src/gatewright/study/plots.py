@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from gatewright.study import series
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.checks import FLOPS_TOLERANCE, PARAMETERS_TOLERANCE
 from gatewright.study.series import Curves
 from gatewright.study.statistics import Comparison

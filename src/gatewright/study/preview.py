@@ -9,7 +9,7 @@ from typing import Any
 
 from gatewright.config import DataConfig
 from gatewright.errors import UserError
-from gatewright.study.analyse import analyse
+from gatewright.study.analysis import analyse
 from gatewright.study.budget import fit
 from gatewright.study.noise import Noise, find_noise
 from gatewright.study.noise import sentence as what_it_shows

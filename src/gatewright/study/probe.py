@@ -23,7 +23,8 @@ from gatewright.run import CONFIG, Run
 from gatewright.study.process import Command, TrialProcess, train_command
 from gatewright.study.store import StudyFolder
 from gatewright.study.timing import Timing, TimingStore, families, today
-from gatewright.study.trials import Plan, Trial
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan
 
 EVERY = 2
 """Steps between records, and between evaluations."""

@@ -15,7 +15,7 @@ import psutil
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 
 Command = Callable[[Path, list[str]], list[str]]
 """From a trial's configuration file and overrides to the command that runs it."""

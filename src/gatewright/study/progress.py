@@ -9,7 +9,8 @@ from gatewright.run import METRICS
 from gatewright.study.gather import State, trial_result
 from gatewright.study.plan import Study
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial, trials_of
+from gatewright.study.trial import Trial
+from gatewright.study.trials import trials_of
 from gatewright.watch.follow import Progress, read_progress
 
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.board import VERDICT_STYLES
 from gatewright.study.checks import FLOPS_TOLERANCE, PARAMETERS_TOLERANCE
 from gatewright.study.compare import RunComparison

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gatewright.files import write_atomic
-from gatewright.study.analyse import Analysis, analyse
+from gatewright.study.analysis import Analysis, analyse
 from gatewright.study.contents import report_contents
 from gatewright.study.plots import FIGURES
 from gatewright.study.style import DARK, NARROW, WIDE, colours, data_uri, house_style, pdf, png, settle, svg

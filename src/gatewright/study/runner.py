@@ -13,7 +13,7 @@ from rich.live import Live
 
 from gatewright.config import DataConfig
 from gatewright.errors import RunError, StoppedError
-from gatewright.study.analyse import Analysis, analyse
+from gatewright.study.analysis import Analysis, analyse
 from gatewright.study.board import describe_plan, trial_table, verdict_table
 from gatewright.study.gather import trial_result
 from gatewright.study.plan import Study, load_study
@@ -24,7 +24,7 @@ from gatewright.study.progress import trial_rows
 from gatewright.study.report import write_files
 from gatewright.study.schedule import Schedule
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 from gatewright.training.interrupt import Interrupt
 
 POLL_SECONDS = 0.2

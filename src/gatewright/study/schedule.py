@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gatewright.study.analyse import judge_family
+from gatewright.study.analysis import judge_family
 from gatewright.study.gather import gather, trial_result
 from gatewright.study.plan import FIRST_LOOK
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Plan, Trial
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan
 from gatewright.study.tuning import rate_choice
 
 

@@ -23,7 +23,8 @@ from gatewright.config import Config, to_yaml
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study.plan import Study, load_study
-from gatewright.study.trials import Plan, Trial, design, differences
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan, design, differences
 
 JUDGED_BY = ("baseline", "metric", "equivalence_margin", "comparisons", "sequential")
 
@@ -120,7 +121,7 @@ class StudyFolder:
                 f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))
             ]
         changes += [f"seed {seed} is gone" for seed in recorded["seeds"] if seed not in study.seeds]
-        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(recorded["tuning"], _tuning(study))]
+        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(recorded.get("tuning", {}), _tuning(study))]
         if changes:
             more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
             raise UserError(

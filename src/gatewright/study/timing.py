@@ -20,7 +20,8 @@ from gatewright.data.cache import cache_root
 from gatewright.files import write_atomic
 from gatewright.hardware.device import device_name, resolve_device
 from gatewright.parts.alpha.parse import parse_alpha
-from gatewright.study.trials import Plan, Trial, design
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan, design
 
 TIMINGS = "timings.json"
 

@@ -11,23 +11,7 @@ from gatewright.config import Config, load_config
 from gatewright.errors import UserError
 from gatewright.model.matching import match_model
 from gatewright.study.plan import Study, resolve_rate
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One run of a study: an arm with a seed."""
-
-    arm: str
-    seed: int
-    learning_rate: float | str | None = None
-    """given for the runs among which an arm's learning rate is chosen; None: a run that is judged"""
-
-    @property
-    def name(self) -> str:
-        """``arm/seed-N`` or ``arm/lr-R-seed-N``, also its place below ``runs/`` and ``trials/``."""
-        rate = self.learning_rate
-        rate = "" if rate is None else f"lr-{rate}-" if isinstance(rate, str) else f"lr-{rate:g}-"
-        return f"{self.arm}/{rate}seed-{self.seed}"
+from gatewright.study.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Literal
 from gatewright.study.gather import TrialResult, trial_result
 from gatewright.study.plan import LEARNING_RATE, Study, resolve_rate
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial, tuning_trials
+from gatewright.study.trial import Trial
+from gatewright.study.trials import tuning_trials
 
 
 @dataclass(frozen=True)

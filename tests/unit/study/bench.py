@@ -16,7 +16,8 @@ from rich.console import Console
 from gatewright.study.plan import Arm, Study
 from gatewright.study.runner import run_study
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Trial, trials_of
+from gatewright.study.trial import Trial
+from gatewright.study.trials import trials_of
 
 FAKE = Path(__file__).with_name("fake_trial.py")
 STUDY = Study("fake", "base", {"base": Arm(), "other": Arm()}, [0, 1, 2], base=["model=small"])

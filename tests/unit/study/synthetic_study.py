@@ -11,7 +11,8 @@ from typing import Any
 from gatewright.config import Config, to_yaml
 from gatewright.study.plan import Arm, Study
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Plan, Trial
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan
 
 STEPS, RECORDS = 1_000, 50
 BASELINE_LOSSES = [3.676, 3.681, 3.690, 3.672]

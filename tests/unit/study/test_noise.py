@@ -12,7 +12,7 @@ from synthetic_study import SyntheticStudy
 from gatewright.errors import UserError
 from gatewright.study import noise as noise_module
 from gatewright.study import power, sequential
-from gatewright.study.analyse import analyse
+from gatewright.study.analysis import analyse
 from gatewright.study.noise import Noise, detectable_difference, find_noise, read_spreads, sentence
 from gatewright.study.statistics import Comparison, compare_paired
 

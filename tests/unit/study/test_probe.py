@@ -20,7 +20,8 @@ from gatewright.study import probe, timing
 from gatewright.study.plan import Arm, Study
 from gatewright.study.probe import measure
 from gatewright.study.timing import Timing, TimingStore, estimate, evaluations, families
-from gatewright.study.trials import Plan, Trial, make_plan
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan, make_plan
 
 FAKE = Path(__file__).with_name("fake_probe.py")
 

@@ -15,11 +15,11 @@ from synthetic_study import BASELINE_LOSSES, ENVIRONMENT, SyntheticStudy, plain_
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study import analyse, status
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.board import study_seconds_left, trial_table
 from gatewright.study.progress import Progress, TrialRow
 from gatewright.study.statistics import compare_paired, holm
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 
 
 def codes(analysis: Analysis, level: str = "warning") -> set[str]:

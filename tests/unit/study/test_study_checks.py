@@ -10,8 +10,8 @@ import pytest
 from synthetic_study import BASELINE_LOSSES, SyntheticStudy
 
 from gatewright.run import EVALUATION
-from gatewright.study.analyse import Analysis, analyse
-from gatewright.study.trials import Trial
+from gatewright.study.analysis import Analysis, analyse
+from gatewright.study.trial import Trial
 from gatewright.study.wording import headline
 
 SEQUENCES, TOKENS = 640, 128

@@ -14,7 +14,8 @@ from gatewright.model.cost import cost
 from gatewright.study import describe_plan, load_study
 from gatewright.study.plan import Arm, Study
 from gatewright.study.store import StudyFolder
-from gatewright.study.trials import Plan, Trial, design, differences, make_plan
+from gatewright.study.trial import Trial
+from gatewright.study.trials import Plan, design, differences, make_plan
 
 STUDY = """
 name: demo

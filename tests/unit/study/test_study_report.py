@@ -23,7 +23,7 @@ from gatewright.study.plots import FIGURES
 from gatewright.study.report import render
 from gatewright.study.statistics import compare_paired
 from gatewright.study.style import DARK, NARROW, WIDE, colours, house_style, new_figure, spread_labels, svg
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 from gatewright.study.wording import count, duration, headline, metric_value, p_number, p_text, percent, sentence
 
 NO_BREAK = "\u00a0"

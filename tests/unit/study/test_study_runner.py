@@ -13,10 +13,10 @@ from bench import STUDY, Bench, wait_until
 
 from gatewright.errors import RunError, UserError
 from gatewright.study import process as process_module
-from gatewright.study.analyse import Analysis
+from gatewright.study.analysis import Analysis
 from gatewright.study.plan import Arm, Study
 from gatewright.study.progress import read_progress
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 
 
 @pytest.fixture(scope="module")

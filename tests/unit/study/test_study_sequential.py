@@ -13,7 +13,7 @@ from gatewright.study.metric import get_metric
 from gatewright.study.plan import Arm, Study
 from gatewright.study.report import write_report
 from gatewright.study.sequential import compare_sequential
-from gatewright.study.trials import Trial
+from gatewright.study.trial import Trial
 from gatewright.study.wording import difference_text, sentence
 
 ARMS = {"base": Arm(), "other": Arm(), "like": Arm(["train.weight_decay=0.2"])}

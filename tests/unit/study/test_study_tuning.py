@@ -16,10 +16,12 @@ from bench import TUNED, Bench, wait_until
 
 from gatewright.config import from_yaml
 from gatewright.errors import UserError
-from gatewright.study.analyse import analyse
+from gatewright.find import planned_trials
+from gatewright.study.analysis import analyse
 from gatewright.study.plan import Arm, Study, load_study
 from gatewright.study.report import write_report
-from gatewright.study.trials import Trial, trials_of
+from gatewright.study.trial import Trial
+from gatewright.study.trials import trials_of
 
 
 def rate_of(bench: Bench, arm: str, seed: int) -> float:
@@ -58,6 +60,7 @@ def test_rates_can_be_multiples_of_each_arms_own(bench: Bench) -> None:
     assert {arm: choice.learning_rate for arm, choice in analysis.choices.items()} == {"base": 1e-3, "late": 1e-2}
     assert rate_of(bench, "late", 1) == 1e-2
     assert bench.folder.run(Trial("late", 7, "0.1x")).name == "lr-0.1x-seed-7"
+    assert set(planned_trials(bench.folder.path)) == {trial.name for trial in trials_of(study)}
 
 
 def test_a_rate_that_diverges_on_one_seed_is_out_and_is_not_tried_again(bench: Bench) -> None:

@@ -1,0 +1,22 @@
+"""One run of a study, and what it is called. Importing this costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study: an arm with a seed."""
+
+    arm: str
+    seed: int
+    learning_rate: float | str | None = None
+    """given for the runs among which an arm's learning rate is chosen; None: a run that is judged"""
+
+    @property
+    def name(self) -> str:
+        """``arm/seed-N`` or ``arm/lr-R-seed-N``, also its place below ``runs/`` and ``trials/``."""
+        rate = self.learning_rate
+        rate = "" if rate is None else f"lr-{rate}-" if isinstance(rate, str) else f"lr-{rate:g}-"
+        return f"{self.arm}/{rate}seed-{self.seed}"
