@@ -177,6 +177,8 @@ def test_a_package_whose_parts_cannot_be_loaded_is_named(tmp_path: Path) -> None
         ("parts", "model|paths|training|study|cli|data|evaluate"),
         ("model", "paths|training|study|cli|data|evaluate|hf"),
         ("paths/similarities", "model|training|study|cli|data|evaluate|hf"),
+        ("rl/tasks", "training|study|cli|model|paths"),
+        ("rl/rewards", "training|study|cli|model|paths"),
     ],
 )
 def test_lower_floors_do_not_import_upper_ones(package: str, above: str) -> None:

@@ -168,12 +168,22 @@ def headline(comparisons: list[Comparison], baseline: str) -> str:
 
 
 def _headline_of_pairs(comparisons: list[Comparison]) -> str:
-    said = [f"{c.arm} is {VERDICT_WORDS[c.verdict]} {c.baseline}" for c in comparisons if c.decided]
-    left = len(comparisons) - len(said)
+    shown: dict[tuple[str, str], list[str]] = {}
+    for c in comparisons:
+        if c.decided:
+            shown.setdefault((c.verdict, c.baseline), []).append(c.arm)
+    said = []
+    for (verdict, baseline), arms in sorted(shown.items(), key=lambda group: -len(group[1])):
+        who = join(arms) if len(arms) <= MOST_NAMED else f"{len(arms)} arms"
+        said.append(f"{who} {'is' if len(arms) == 1 else 'are'} {VERDICT_WORDS[verdict]} {baseline}")
+    left = sum(not c.decided for c in comparisons)
     if left:
         said.append(f"{left} of {len(comparisons)} comparisons {'is' if left == 1 else 'are'} open")
     return f"{'; '.join(said)}."
 
+
+MOST_NAMED = 3
+"""Arms that a headline names before it counts them."""
 
 VERDICT_WORDS = {
     "better": "better than", "worse": "worse than", "equivalent": "equivalent to",

@@ -11,6 +11,7 @@ from synthetic_study import BASELINE_LOSSES, SyntheticStudy
 
 from gatewright.run import EVALUATION
 from gatewright.study.analysis import Analysis, analyse
+from gatewright.study.statistics import compare_paired
 from gatewright.study.trial import Trial
 from gatewright.study.wording import headline
 
@@ -85,3 +86,11 @@ def test_the_headline_of_pairs_names_what_was_shown(make_study: Callable[..., Sy
     analysis = analyse(study.folder.path)
     assert headline(analysis.comparisons, "gelu") == "2 of 2 comparisons are open."
     assert {(c.arm, c.baseline) for c in analysis.comparisons} == {("worse", "same"), ("same", "gelu")}
+
+
+def test_the_headline_of_many_pairs_counts_arms_that_fare_alike() -> None:
+    values = np.array(BASELINE_LOSSES)
+    worse = [compare_paired(values + 0.1 * (1 + 0.1 * values), values, arm=f"a{i}", baseline="plain") for i in range(4)]
+    same = compare_paired(values, values, arm="a1", baseline="a0", margin=0.01)
+    assert headline([*worse, same], "plain") == "4 arms are worse than plain; a1 is equivalent to a0."
+    assert headline([*worse[:2], same], "plain") == "a0 and a1 are worse than plain; a1 is equivalent to a0."
