@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from gatewright.paths.attention import attend, effective_peers, entropy, token_entropy
     from gatewright.paths.blending import blend, blend_logits
     from gatewright.paths.calibration import calibrate_temperature
+    from gatewright.paths.decoding import generate
     from gatewright.paths.diagnostics import Diagnostics
     from gatewright.paths.keys import draw_keys, uniform
     from gatewright.paths.make import make_similarity
+    from gatewright.paths.picture import listening_table, who_heard_whom
+    from gatewright.paths.rollout import Rollout
+    from gatewright.paths.scoring import add_divergence, compare_again, rebuild_inputs, token_log_probs
 
 _HOME = {
     "AdaptiveWeight": "gatewright.paths.adaptive",
@@ -23,25 +27,41 @@ _HOME = {
     "blend": "gatewright.paths.blending",
     "blend_logits": "gatewright.paths.blending",
     "calibrate_temperature": "gatewright.paths.calibration",
+    "generate": "gatewright.paths.decoding",
     "Diagnostics": "gatewright.paths.diagnostics",
     "draw_keys": "gatewright.paths.keys",
     "uniform": "gatewright.paths.keys",
     "make_similarity": "gatewright.paths.make",
+    "listening_table": "gatewright.paths.picture",
+    "who_heard_whom": "gatewright.paths.picture",
+    "Rollout": "gatewright.paths.rollout",
+    "add_divergence": "gatewright.paths.scoring",
+    "compare_again": "gatewright.paths.scoring",
+    "rebuild_inputs": "gatewright.paths.scoring",
+    "token_log_probs": "gatewright.paths.scoring",
 }
 
 __all__ = [
     "AdaptiveWeight",
     "Diagnostics",
+    "Rollout",
+    "add_divergence",
     "attend",
     "blend",
     "blend_logits",
     "calibrate_temperature",
+    "compare_again",
     "draw_keys",
     "effective_peers",
     "entropy",
+    "generate",
+    "listening_table",
     "make_similarity",
+    "rebuild_inputs",
     "token_entropy",
+    "token_log_probs",
     "uniform",
+    "who_heard_whom",
 ]
 
 
