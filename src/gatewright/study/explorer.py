@@ -14,7 +14,10 @@ from gatewright.study.series import Curves
 from gatewright.study.style import ARM_COLOURS, colours
 
 MOST_NUMBERS = 50_000
-"""The most values a quantity brings into the page, about 0.4 MB; curves with more are thinned evenly."""
+"""The most numbers of one quantity in the page, about 0.4 MB; α of all arms is one. Longer curves are thinned."""
+
+DASHES = ("7 4", "2 3")
+"""How the lines are drawn of arms that share a colour with an earlier one."""
 
 Line = tuple[str, Curves, dict[str, Any]]
 
@@ -22,53 +25,65 @@ Line = tuple[str, Curves, dict[str, Any]]
 def explorer_data(analysis: Analysis) -> dict[str, Any] | None:
     """Every quantity that has curves, for the explorer; None if there is none.
 
-    A quantity is ``{label, unit, settled, lines}``; a line ``{name, look, tokens, seeds, values}`` with ``values[s][i]``
-    of seed ``seeds[s]`` at ``tokens[i]``, to six significant digits. ``look`` holds the line's SVG attributes. The scale
-    leaves out the first share ``settled`` of training, as the figures do.
+    A quantity is ``{label, unit, settled, lines}``; its scale passes over the first share ``settled`` of training, as
+    in the figures. A line is ``{name, look, tokens, seeds, values}`` with ``values[s][i]`` of seed ``seeds[s]`` at
+    ``tokens[i]``, to six significant digits; ``look`` holds its SVG attributes.
     """
     study, arms = analysis.study, analysis.arms
     metric = study.judged_by if study.judged_by.record_key else METRICS["val_loss"]
-    colour = colours(list(arms), study.baseline)
-    others = [name for name in arms if name != study.baseline]
-    looks = {
-        name: {"colour": colour[name][1:], "dash": others.index(name) // len(ARM_COLOURS) if name in others else 0}
-        for name in arms
-    }
+    looks = _looks(list(arms), study.baseline)
     judged = {name: series.evaluations(arm, metric.record_key or "") for name, arm in arms.items()}
-    differences = {name: judged[name].against(judged[study.baseline]) for name in others}
-    losses = {name: series.training(arm) for name, arm in arms.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):  # a baseline may score nothing; see `_finite`
+        differences = {
+            name: curve.against(judged[study.baseline]) for name, curve in judged.items() if name != study.baseline
+        }
     label = metric.label[0].upper() + metric.label[1:]
-    quantities = [
-        _quantity(label, [(name, curve, looks[name]) for name, curve in judged.items()]),
-        _quantity(
-            f"{label}, difference from {study.baseline}",
-            [(name, curve, looks[name]) for name, curve in differences.items()],
-            unit="%",
-        ),
-        _quantity("Training loss, smoothed", [(name, curve, looks[name]) for name, curve in losses.items()]),
+    by_arm = [
+        (label, "", judged),
+        (f"{label}: difference from {study.baseline}, %", "%", differences),
+        ("Training loss, smoothed", "", {name: series.training(arm) for name, arm in arms.items()}),
     ]
-    for name, arm in arms.items():
-        layers = series.alphas(arm)
-        if any(np.ptp(curve.values) > 0 for curve in layers.values() if curve):
-            depth = np.linspace(0.35, 1, len(layers))
-            lines: list[Line] = [
-                (f"layer {layer}" if layer.isdigit() else layer, curve, {**looks[name], "strength": float(strength)})
-                for (layer, curve), strength in zip(layers.items(), depth, strict=True)
-            ]
-            quantities.append(_quantity(f"α of {name}", lines, settled=0.0))
+    quantities = [
+        _quantity(what, [(name, curve, looks[name]) for name, curve in curves.items()], unit=unit)
+        for what, unit, curves in by_arm
+    ]
+    moving = {name: layers for name, arm in arms.items() if _any_moves(layers := series.alphas(arm))}
+    for name, layers in moving.items():
+        strength = np.linspace(0.35, 1, len(layers)).round(3).tolist()  # darker with depth
+        lines: list[Line] = [
+            (f"layer {layer}" if layer.isdigit() else layer, curve, {**looks[name], "stroke-opacity": opacity})
+            for (layer, curve), opacity in zip(layers.items(), strength, strict=True)
+        ]
+        quantities.append(_quantity(f"α of {name}", lines, settled=0.0, share=1 / len(moving)))
     drawn = [quantity for quantity in quantities if quantity["lines"]]
     return {"quantities": drawn} if drawn else None
 
 
-def _quantity(label: str, lines: list[Line], *, unit: str = "", settled: float = SETTLED) -> dict[str, Any]:
+def _looks(arms: list[str], baseline: str) -> dict[str, dict[str, Any]]:
+    """SVG attributes by arm: its colour in this page, and dashes where the palette has begun again."""
+    colour, others = colours(arms, baseline), [arm for arm in arms if arm != baseline]
+    looks = {arm: {"stroke": f"var(--{colour[arm][1:]})"} for arm in arms}
+    for place, arm in enumerate(others):
+        if place >= len(ARM_COLOURS):
+            looks[arm]["stroke-dasharray"] = DASHES[(place // len(ARM_COLOURS) - 1) % len(DASHES)]
+    return looks
+
+
+def _any_moves(layers: dict[str, Curves]) -> bool:
+    return any(np.ptp(curve.values) > 0 for curve in layers.values() if curve)
+
+
+def _quantity(
+    label: str, lines: list[Line], *, unit: str = "", settled: float = SETTLED, share: float = 1.0
+) -> dict[str, Any]:
     finite = [(name, _finite(curve), look) for name, curve, look in lines]
     drawn = [(name, curve, look) for name, curve, look in finite if curve and len(curve.tokens) > 1]
-    most = MOST_NUMBERS // max(sum(len(curve.seeds) for _, curve, _ in drawn), 1)
+    most = int(share * MOST_NUMBERS / max(sum(len(curve.seeds) + 1 for _, curve, _ in drawn), 1))  # and its tokens
     return {
         "label": label,
         "unit": unit,
         "settled": settled,
-        "lines": [{"name": name, "strength": 1.0, **look, **_numbers(curve, most)} for name, curve, look in drawn],
+        "lines": [{"name": name, "look": look, **_numbers(curve, most)} for name, curve, look in drawn],
     }
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gatewright.files import write_atomic
 from gatewright.study.analysis import Analysis, analyse
 from gatewright.study.contents import report_contents
+from gatewright.study.explorer import explorer_data
 from gatewright.study.plots import FIGURES
 from gatewright.study.style import DARK, NARROW, WIDE, colours, data_uri, house_style, pdf, png, settle, svg
 from gatewright.study.wording import interval_text, p_number
@@ -44,6 +45,7 @@ def write_files(analysis: Analysis) -> Path:
     figures, folder = draw(analysis), analysis.folder.path
     contents = report_contents(analysis)
     contents |= {"colours": colours(list(analysis.arms), analysis.study.baseline), "dark": DARK}
+    contents["explorer"] = explorer_data(analysis)
     write_atomic(folder / "report.md", render("report.md.j2", contents, figures))
     write_atomic(folder / "report.html", render("report.html.j2", contents, figures))
     return folder / "report.html"
@@ -73,6 +75,7 @@ def render(template: str, contents: dict[str, Any], figures: dict[str, DrawnFigu
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters |= {"cell": _markdown_cell, "p": p_number, "interval": interval_text, "unbroken": _unbroken}
     return environment.get_template(template).render(**contents, figures=figures)
 

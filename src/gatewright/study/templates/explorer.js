@@ -22,10 +22,10 @@ const make = (parent, tag, attributes, text = "") => {
   return node;
 };
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const shortly = (tokens, units = ["", " k", " M", " G", " T"]) =>
+const shortly = (tokens, units = ["", "\u00a0k", "\u00a0M", "\u00a0G", "\u00a0T"]) =>
   tokens < 1000 || !units[1] ? +tokens.toPrecision(4) + units[0] : shortly(tokens / 1000, units.slice(1));
 const signed = (value, text) => (quantity.unit && value > 0 ? "+" : "") + text.replace("-", "\u2212");
-const reading = value => signed(value, quantity.unit ? `${value.toFixed(3)} ${quantity.unit}`
+const reading = value => signed(value, quantity.unit ? `${value.toFixed(3)}\u00a0${quantity.unit}`
   : Math.abs(value) < 10 ? value.toFixed(4) : value.toPrecision(5));
 const shown = () => quantity.lines.filter(line => !hidden.has(line.name));
 const nearest = (tokens, x) => tokens.findIndex((t, i) => !(Math.abs(tokens[i + 1] - x) < Math.abs(t - x)));
@@ -40,12 +40,13 @@ const limits = () => { // of the curves on show, without the steep start
   const inside = line => (_, i) => line.tokens[i] >= from && line.tokens[i] <= span[1];
   const seen = shown().flatMap(line => [...line.low.filter(inside(line)), ...line.high.filter(inside(line))]);
   if (!seen.length) return [0, 1];
-  const low = seen.sort((a, b) => a - b)[0], high = seen.at(-1), room = 0.06 * (high - low) || 0.01 * Math.abs(high) || 1;
+  const low = seen.sort((a, b) => a - b)[0], high = seen.at(-1);
+  const room = 0.06 * (high - low) || 0.01 * Math.abs(high) || 1;
   return [low - room, high + room];
 };
 
 function draw() {
-  const { width } = svg.getBoundingClientRect(), height = Math.round(clamp(0.5 * width, 260, 420));
+  const width = Math.max(svg.getBoundingClientRect().width, 200), height = Math.round(clamp(0.5 * width, 260, 420));
   const [low, high] = limits(), w = width - LEFT - 14, h = height - TOP - BELOW, bottom = TOP + h;
   const x = t => LEFT + (t - span[0]) / (span[1] - span[0]) * w, y = v => bottom - (v - low) / (high - low) * h;
   svg.replaceChildren();
@@ -59,12 +60,12 @@ function draw() {
     make(svg, "text", { x: x(t), y: bottom + 18, "text-anchor": "middle" }, shortly(t));
   make(svg, "text", { x: LEFT + w, y: height - 4, "text-anchor": "end" }, "training tokens");
   const inside = make(svg, "svg", { x: LEFT, y: TOP, width: w, height: h, viewBox: [LEFT, TOP, w, h] }); // clips
-  const points = (line, values) => values.map((v, i) => `${x(line.tokens[i]).toFixed(1)},${y(v).toFixed(1)}`);
-  const curve = (line, values, name) => make(inside, "path", { ...line.look, class: name, d: "M" + points(line, values) });
+  const to = (line, values) => values.map((v, i) => `${x(line.tokens[i]).toFixed(1)},${y(v).toFixed(1)}`);
+  const curve = (line, values, kind) => make(inside, "path", { ...line.look, class: kind, d: "M" + to(line, values) });
   for (const line of shown())
     if (single.checked) for (const seed of line.values) curve(line, seed, "seed");
     else make(inside, "path", { class: "band", fill: line.look.stroke,
-      d: "M" + [...points(line, line.low), ...points(line, line.high).reverse()] });
+      d: "M" + [...to(line, line.low), ...to(line, line.high).reverse()] });
   for (const line of shown()) curve(line, line.mean, "mean");
   place = { x, y, w, width, bottom, cursor: make(inside, "g", {}) };
   read();
@@ -81,8 +82,9 @@ function read() { // the values at the cursor, or at the end: in the table and a
   for (const { line, mean, spread } of rows) {
     const i = nearest(line.tokens, tokens), elsewhere = line.tokens[i] !== tokens;
     mean.textContent = reading(line.mean[i]) + (elsewhere ? ` (at ${shortly(line.tokens[i])})` : "");
-    spread.textContent = single.checked ? line.seeds.map((s, k) => `${s}: ${reading(line.values[k][i])}`).join(" · ")
-      : line.seeds.length > 1 ? `${reading(line.low[i])} – ${reading(line.high[i])}` : "one seed";
+    const each = line.seeds.map((seed, k) => `${seed}:\u00a0${reading(line.values[k][i])}`);
+    spread.textContent = single.checked ? each.join(" · ")
+      : line.seeds.length > 1 ? `${reading(line.low[i])}\u00a0–\u00a0${reading(line.high[i])}` : "one seed";
     if (hidden.has(line.name)) continue;
     said.push(`${line.name} ${mean.textContent}`);
     if (at !== null) make(place.cursor, "circle",
@@ -122,10 +124,7 @@ const actions = { left: () => shift(-0.25), right: () => shift(0.25), in: () => 
 svg.onpointerdown = svg.onpointermove = event => {
   const across = (event.clientX - svg.getBoundingClientRect().left - LEFT) / place.w;
   at = span[0] + clamp(across, 0, 1) * (span[1] - span[0]);
-  if (event.button === 0 && event.pointerType === "mouse") { // pressed, not moved
-    brush = at;
-    svg.setPointerCapture(event.pointerId);
-  }
+  if (event.button === 0 && event.pointerType === "mouse") { brush = at; svg.setPointerCapture(event.pointerId); }
   read();
 };
 svg.onpointerup = svg.onpointercancel = () => {
@@ -145,7 +144,6 @@ svg.onkeydown = event => {
   read();
 };
 for (const button of root.querySelectorAll("[data-do]")) button.onclick = actions[button.dataset.do];
-for (const { label } of quantities) select.add(new Option(label));
 [select.onchange, single.onchange, whole.onchange, root.hidden] = [choose, draw, draw, false];
 choose();
 new ResizeObserver(() => svg.getBoundingClientRect().width !== place.width && draw()).observe(svg);
