@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gatewright.hf.registration import install
+
 if TYPE_CHECKING:
     from gatewright.config import Config, ModelConfig, load_config
     from gatewright.errors import RunError, UserError
@@ -84,3 +86,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+install()

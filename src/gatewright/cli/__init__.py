@@ -12,6 +12,7 @@ from gatewright.errors import RunError, StoppedError, UserError
 from gatewright.cli import runs  # noqa: F401  # isort: skip
 from gatewright.cli import studies  # noqa: F401  # isort: skip
 from gatewright.cli import look_at_runs  # noqa: F401  # isort: skip
+from gatewright.cli import export  # noqa: F401  # isort: skip
 from gatewright.cli import authors  # noqa: F401  # isort: skip
 from gatewright.cli import look  # noqa: F401  # isort: skip
 

@@ -4,6 +4,7 @@
     optimizer.safetensors  the optimizer's memory by parameter name
     trainer.json           step, best loss, clocks, losses since the last record, loss scale
     config.yaml            the run's configuration, so that the folder can be read alone
+    config.json            the model's part of it as transformers reads it: ``from_pretrained`` opens the folder
 
 The random state needs no file: batches and dropout are functions of (seed, step), and a scheduled α is in a buffer.
 """
@@ -19,13 +20,16 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from gatewright.config import from_yaml
 from gatewright.errors import RunError
+from gatewright.hf.description import describe
 from gatewright.training.optimizer import Optimizers
 
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
 CONFIG = "config.yaml"
+DESCRIPTION = "config.json"
 
 
 @dataclass
@@ -59,6 +63,8 @@ def write_checkpoint(
     safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata={"format": "pt"})
     (folder / TRAINER).write_text(json.dumps(asdict(state), indent=1))
     (folder / CONFIG).write_text(config_yaml)
+    config = from_yaml(config_yaml)
+    (folder / DESCRIPTION).write_text(json.dumps(describe(config.model, config.plugins), indent=1))
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:

@@ -1,0 +1,24 @@
+"""A model of ours as the ``config.json`` of a Hugging Face folder; no transformers needed to write one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gatewright.config.model import ModelConfig
+
+MODEL_TYPE = "gatewright"
+ARCHITECTURE = "GatewrightForCausalLM"
+
+
+def describe(config: ModelConfig, plugins: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The content of ``config.json``: the keys of ``model`` in our configuration, and what transformers looks for.
+
+    ``plugins`` are the files that parts were taken from, by path, with their SHA-256. The folders they lay in stay
+    private, and nothing in the file makes anyone execute them.
+    """
+    names = {Path(path).name: content for path, content in (plugins or {}).items()}
+    described = {"model_type": MODEL_TYPE, "architectures": [ARCHITECTURE], **asdict(config)}
+    return described | ({"plugins": names} if names else {})

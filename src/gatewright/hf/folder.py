@@ -1,0 +1,94 @@
+"""Writing a model as a Hugging Face folder: configuration, weights, generation settings, tokenizer, model card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from safetensors import SafetensorError
+from transformers import GenerationConfig
+
+from gatewright.errors import RunError, UserError
+from gatewright.files import sync_folder
+from gatewright.hf.convert import to_hf
+from gatewright.hf.model_card import describe_model, describe_run, render
+from gatewright.model.language_model import LanguageModel
+from gatewright.run import Run
+
+CARD = "README.md"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def save(
+    source: Run | LanguageModel | str | Path,
+    folder: str | Path,
+    *,
+    native: bool = False,
+    checkpoint: Literal["best", "last"] = "best",
+) -> Path:
+    """Write a run (or its path), or a model by itself, as a folder for ``AutoModelForCausalLM.from_pretrained``.
+
+    - ``native``: as the class and with the names of the family that the model is (GPT-2, LLaMA, Qwen3), so that
+      transformers opens it without Gatewright.
+    - ``checkpoint``: which weights of a run.
+
+    A run brings its tokenizer and its numbers for the model card. Returns ``folder``, which appears as a whole or not
+    at all. Raises `UserError` before any work for a ``folder`` that exists and for a model that, with ``native``, is
+    none of transformers' own families; `RunError` when the disk cannot be written.
+    """
+    run = source if isinstance(source, Run) else None if isinstance(source, LanguageModel) else Run(source)
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder} exists; choose another folder")
+    if run is None:
+        assert isinstance(source, LanguageModel)
+        hf, notes = to_hf(source, native=native), describe_model(source)
+    else:
+        path = run.checkpoint(checkpoint)
+        model, eot = run.load(path), run.tokenizer.eot_id
+        own = {} if native or not run.config.plugins else {"plugins": run.config.plugins}
+        hf = to_hf(model, native=native, bos_token_id=eot, eos_token_id=eot, **own)
+        # sequences of a batch that have ended are filled up with the separator
+        hf.generation_config = GenerationConfig(bos_token_id=eot, eos_token_id=eot, pad_token_id=eot)
+        notes = {**describe_model(model), **describe_run(run, path)}
+    with _new_folder(folder) as temporary:
+        hf.save_pretrained(temporary)
+        if run is not None:
+            _save_tokenizer(run, temporary)
+        (temporary / CARD).write_text(render(folder.name, type(hf).__name__, native, notes), encoding="utf-8")
+    return folder
+
+
+def _save_tokenizer(run: Run, folder: Path) -> None:
+    """The run's tokenizer, fit for batches: it pads on the left, as generation needs it, and knows the longest text."""
+    run.tokenizer.save(folder)
+    path = folder / TOKENIZER_CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"model_max_length": run.config.model.block_size, "padding_side": "left"}
+    config["pad_token"] = config.get("pad_token") or config.get("eos_token") or config.get("sep_token")
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the name ``folder`` when all is well, and vanishes otherwise."""
+    temporary = folder.absolute().parent / f".{folder.name}.{uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        temporary.rename(folder)
+        sync_folder(temporary.parent)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
