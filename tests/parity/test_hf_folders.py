@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 import gatewright as gw
 from gatewright.cli import app
 from gatewright.errors import RunError, UserError
-from gatewright.hf import GatewrightForCausalLM, from_hf, save
+from gatewright.hf import GatewrightForCausalLM, from_hf, registration, save
 from gatewright.run import Run
 from gatewright.training.store import fault
 
@@ -198,3 +199,13 @@ print(gatewright.hf.save.__module__)
     module, said, *_ = run_python(program, tmp_path).split("\n")
     assert module == "gatewright.hf.folder"
     assert said.startswith("The")
+
+
+def test_a_transformers_that_is_too_old_still_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "an_auto_module.py").write_text("answer = 42\n")
+    (tmp_path / "our_follower.py").write_text("from transformers import SomethingOfTheFuture\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(registration.FOLLOWERS, "an_auto_module", "our_follower")
+    with pytest.warns(UserWarning, match="models are unknown to this transformers: cannot import name 'SomethingOf"):
+        module = importlib.import_module("an_auto_module")
+    assert module.answer == 42

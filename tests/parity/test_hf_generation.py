@@ -124,6 +124,16 @@ def test_padding_does_not_matter_on_either_side() -> None:
         assert torch.equal(model(tokens, attention_mask=ones).logits, expected)
 
 
+def test_positions_are_those_that_are_given() -> None:
+    for design in ("gpt2", "gpt2_postnorm"):
+        ours, tokens, positions = make(design), ids(2, 9), torch.arange(9)[None] + torch.tensor([[3], [7]])
+        with torch.no_grad():
+            expected = ours(tokens, positions=positions).logits
+            found = to_hf(ours)(tokens, position_ids=positions).logits
+        assert torch.equal(found, expected)
+        assert not torch.allclose(logits(ours, tokens), expected, atol=1e-4)
+
+
 def test_embedded_inputs_are_those_of_the_embedding() -> None:
     for design in ("scaled embedding", "gpt2"):
         model, tokens = to_hf(make(design)), ids(2, 9)

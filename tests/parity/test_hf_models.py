@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_designs import DESIGNS, PARTS, SIZE, ids, logits, make
+from hf_designs import DESIGNS, PARTS, SIZE, disturbed, ids, logits, make
 from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -219,17 +219,32 @@ def test_a_larger_vocabulary(tmp_path: Path) -> None:
 
 
 PLUGIN = """
+import torch
+from torch import nn
+
 from gatewright import register
 from gatewright.parts.gates.base import Gate
 
 @register("gate", "{name}")
 class Halved(Gate):
-    '''Halves.'''
+    '''Multiplies by a number that is learned, and counts its calls.'''
 
     label = "Halved"
 
+    def __init__(self, dims):
+        super().__init__(dims)
+        self.factor = nn.Parameter(torch.empty(()))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long), persistent=False)
+        self.reset()
+
+    def reset(self):
+        with torch.no_grad():
+            self.factor.fill_({factor})  # not by torch.nn.init, which transformers could keep from what is loaded
+            self.calls.zero_()
+
     def forward(self, value, gate, x):
-        return {factor} * value * gate
+        self.calls.add_(1)
+        return self.factor * value * gate
 """
 
 
@@ -247,11 +262,13 @@ def test_parts_from_a_file_must_be_loaded_first(tmp_path: Path) -> None:
     file = tmp_path / "halved.py"
     file.write_text(PLUGIN.format(name="halved", factor=0.5))
     config = gw.load_config(["model=gpt2", *SIZE, f"plugins=[{file}]", "model.feedforward=halved"])
-    model = gw.build(config.model).eval()
+    model = disturbed(gw.build(config.model))
     to_hf(model, plugins=config.plugins).save_pretrained(tmp_path / "saved")
     described = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert described["plugins"] == {"halved.py": config.plugins[str(file)]}
-    assert torch.equal(logits(opened(tmp_path / "saved"), ids(2, 9)), logits(model, ids(2, 9)))
+    again = opened(tmp_path / "saved")
+    assert not any(int(buffer) for name, buffer in again.named_buffers() if name.endswith("calls"))
+    assert torch.equal(logits(again, ids(2, 9)), logits(model, ids(2, 9)))
     file.write_text(PLUGIN.format(name="halved", factor=0.25))
     plugins.load_plugins([str(file)])
     with pytest.raises(UserError, match=r"made with parts from halved\.py; load that file first"):

@@ -49,6 +49,10 @@ def test_checkpointed_gradients_are_the_gradients(design: str, reentrant: bool) 
     handle = model.model.blocks[0].attention.register_forward_hook(lambda *_: entered.append(1))
     again, found = gradients(model, **batch)
     assert len(entered) == 2  # computed, and computed again
+    assert model(**batch, use_cache=True).past_key_values is None
+    entered.pop()
+    with pytest.raises(ValueError, match="a cache would be filled twice"):
+        model.generate(ids(1, 4), max_new_tokens=2, pad_token_id=0)
     assert again == loss
     assert_same(found, expected, tolerance=1e-6)
     model.activation_checkpointing_disable()

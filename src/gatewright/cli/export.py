@@ -30,7 +30,7 @@ def export_hf(
     """
     from gatewright.data.extras import import_extra
 
-    import_extra("transformers", "hf", "gatewright export hf")
+    import_extra("transformers", "hf", "gatewright export hf").logging.disable_progress_bar()
     from gatewright.hf import save
 
     written = save(run, out, native=native, checkpoint=checkpoint)

@@ -113,7 +113,11 @@ class GatewrightModel(Trunk, GatewrightPreTrainedModel):
         """
         if kwargs.get("output_attentions"):
             raise ValueError("output_attentions: a Gatewright model does not keep attention weights")
-        if use_cache is None:
+        if self.gradient_checkpointing and self.training:
+            if past_key_values is not None:
+                raise ValueError("in training with activation checkpointing a cache would be filled twice; call eval()")
+            use_cache = False
+        elif use_cache is None:
             use_cache = self.config.use_cache and not self.training
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)

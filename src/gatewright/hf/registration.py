@@ -9,6 +9,7 @@ imports ours, which register themselves, right behind.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
@@ -36,7 +37,10 @@ class Registration:
 
         def run_both(module: ModuleType) -> None:
             run(module)
-            import_module(FOLLOWERS[name])
+            try:
+                import_module(FOLLOWERS[name])
+            except ImportError as error:  # a transformers too old for us still is one for others
+                warnings.warn(f"Gatewright's models are unknown to this transformers: {error}", stacklevel=2)
 
         spec.loader.exec_module = run_both  # type: ignore[method-assign]
         return spec
