@@ -20,7 +20,8 @@ from gatewright.study.metric import METRICS
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 WRITTEN = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-WITH_COMMANDS = [page for page in PAGES if any(block.language in ("bash", "python") for block in blocks(page))]
+RUNNABLE = ("bash", "python")
+WITH_COMMANDS = [page for page in PAGES if any(b.language in RUNNABLE and not b.order for b in blocks(page))]
 
 
 def name(page: Path) -> str:

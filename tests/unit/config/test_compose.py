@@ -230,7 +230,7 @@ def test_a_file_takes_the_place_of_the_presets(tmp_path: Path) -> None:
         (["model.head_dim=7", "model.position=rope"], "is not even and positive"),
         (["model.position={name: rope, fraction: 0.01}"], "is not even and positive"),
         (["model.kv_heads=24"], "model.kv_heads=24 does not divide model.n_head=12"),
-        (["model.feedforward=paglu", "model.gate.form=skip", "model.hidden=64"], "width 64 must be 768"),
+        (["model.feedforward=paglu", "model.gate.form=skip", "model.hidden=64"], "its width must be model.n_embd=768"),
         (["model.feedforward=paglu", "model.alpha=1.5"], "α must be in [0, 1]"),
         (["model.expansion=nan"], "model.expansion=nan: must be a finite number"),
         (["train.learning_rate=inf"], "train.learning_rate=inf: must be a finite number"),

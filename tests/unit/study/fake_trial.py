@@ -22,11 +22,16 @@ import yaml
 STEPS, SAVE_EVERY = 20, 5
 
 
-def write_summary(out: Path, summary: dict) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Whole or not at all, as real trials do."""
-    temporary = out / ".summary"
-    temporary.write_text(json.dumps(summary))
-    temporary.replace(out / "summary.json")
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_summary(out: Path, summary: dict) -> None:
+    """Write how the trial ended."""
+    write_whole(out / "summary.json", json.dumps(summary))
 
 
 def main() -> int:
@@ -40,10 +45,9 @@ def main() -> int:
     earlier = json.loads(attempts.read_text()) if attempts.exists() else []
     checkpoint = out / "checkpoint"
     start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    attempts.write_text(
-        json.dumps([*earlier, {"start": start, "overrides": sys.argv[3:], "threads": os.environ["OMP_NUM_THREADS"]}])
-    )
-    (out / "config.yaml").write_text(Path(sys.argv[2]).read_text())
+    attempt = {"start": start, "overrides": sys.argv[3:], "threads": os.environ["OMP_NUM_THREADS"]}
+    write_whole(attempts, json.dumps([*earlier, attempt]))
+    write_whole(out / "config.yaml", Path(sys.argv[2]).read_text())
     if behaviour == "crash":
         print("Traceback (most recent call last):\n  ...\nMemoryError: no more", flush=True)
         return 1
@@ -81,7 +85,7 @@ def main() -> int:
             )
             metrics.flush()
             if step % SAVE_EVERY == 0 or asked:
-                checkpoint.write_text(str(step))
+                write_whole(checkpoint, str(step))
             if asked:
                 write_summary(out, {"status": "interrupted", "error": None})
                 return 130

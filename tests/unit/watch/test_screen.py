@@ -155,7 +155,7 @@ class Terminal(Console):
 
 def test_where_there_is_no_terminal_one_frame_is_printed(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "running", lines(train_record(100), eval_record(100, 4.5)))
-    console = Console(width=80, file=io.StringIO(), record=True)
+    console = Console(width=400, file=io.StringIO(), record=True)  # the folder's own name may be long
     with held(run):
         watch(tmp_path, console=console)
     shown = console.export_text()
