@@ -10,10 +10,10 @@ print(run.summary["best_val_loss"])
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatewright.hf.registration import install
+from gatewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatewright.config import Config, ModelConfig, load_config
@@ -76,16 +76,6 @@ __all__ = [
     "unpatch",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that commands without a model need not wait for PyTorch."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'gatewright' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
 
 install()

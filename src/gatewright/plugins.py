@@ -78,6 +78,11 @@ def load_plugin(path: str | Path, sha256: str | None = None) -> Plugin:
     return _loaded[path]
 
 
+def loaded_contents() -> set[str]:
+    """The SHA-256 sums of the files that are loaded."""
+    return {plugin.sha256 for plugin in _loaded.values()}
+
+
 def hides_a_module(path: Path) -> bool:
     """Whether Python, started in the file's folder, would import it in place of an installed module of that name."""
     spec = importlib.util.find_spec(path.stem) if path.stem.isidentifier() else None

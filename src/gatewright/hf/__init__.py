@@ -6,8 +6,9 @@ of a run. Nothing here imports transformers before it is needed.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatewright.hf.configuration import GatewrightConfig
@@ -25,12 +26,4 @@ _HOME = {
 
 __all__ = ["GatewrightConfig", "GatewrightForCausalLM", "from_hf", "save", "to_hf"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gatewright.hf' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatewright import plugins
 from gatewright.errors import UserError
 from gatewright.hf.configuration import GatewrightConfig
 from gatewright.model.build import assemble
 from gatewright.model.language_model import LanguageModel
+from gatewright.plugins import loaded_contents
 
 if TYPE_CHECKING:
     from gatewright.hf.modeling import GatewrightForCausalLM
@@ -20,7 +20,7 @@ def assemble_from(config: GatewrightConfig) -> LanguageModel:
     Raises `UserError` where ``config`` names files of parts that are not loaded: opening a model executes no files.
     """
     named: dict[str, str] = getattr(config, "plugins", {})
-    loaded = {plugin.sha256 for plugin in plugins._loaded.values()}
+    loaded = loaded_contents()
     if missing := sorted(name for name, content in named.items() if content not in loaded):
         raise UserError(
             f"this model was made with parts from {missing[0]}; load that file first, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatewright.paths.adaptive import AdaptiveWeight
@@ -64,13 +65,4 @@ __all__ = [
     "who_heard_whom",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: the registry needs the similarities and nothing else."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'gatewright.paths' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

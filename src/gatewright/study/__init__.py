@@ -6,8 +6,9 @@ study's folder at any time. The statistics are plain functions in `gatewright.st
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatewright.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatewright.study.analysis import Analysis, analyse
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
     from gatewright.study.statistics import Comparison, compare_paired
 
 _HOME = {
-    "Analysis": "analysis",
-    "analyse": "analysis",
-    "Arm": "plan",
-    "Comparison": "statistics",
-    "Study": "plan",
-    "StudyInterruptedError": "runner",
-    "compare_paired": "statistics",
-    "compare_runs": "compare",
-    "describe_plan": "board",
-    "load_study": "plan",
-    "run_study": "runner",
-    "status": "board",
-    "write_report": "report",
+    "Analysis": "gatewright.study.analysis",
+    "analyse": "gatewright.study.analysis",
+    "Arm": "gatewright.study.plan",
+    "Comparison": "gatewright.study.statistics",
+    "Study": "gatewright.study.plan",
+    "StudyInterruptedError": "gatewright.study.runner",
+    "compare_paired": "gatewright.study.statistics",
+    "compare_runs": "gatewright.study.compare",
+    "describe_plan": "gatewright.study.board",
+    "load_study": "gatewright.study.plan",
+    "run_study": "gatewright.study.runner",
+    "status": "gatewright.study.board",
+    "write_report": "gatewright.study.report",
 }
 
 __all__ = [
@@ -50,9 +51,4 @@ __all__ = [
     "write_report",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: what only reads run directories need not wait for PyTorch."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'gatewright.study' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"gatewright.study.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

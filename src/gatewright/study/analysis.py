@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from gatewright.files import write_atomic
-from gatewright.study import sequential
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.gather import ArmResult, TrialResult, gather
 from gatewright.study.plan import LEARNING_RATE, Study
-from gatewright.study.power import detectable_effect, seeds_needed
+from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.sequential import compare_sequential
 from gatewright.study.statistics import Comparison, compare_paired, correct_family
 from gatewright.study.store import StudyFolder, plan_hash
@@ -86,11 +84,11 @@ class Analysis:
 
     def detectable(self, comparison: Comparison) -> float | None:
         """The smallest difference this comparison could have shown, with 80 % power, in the metric's units."""
-        if comparison.n < 2 or not comparison.sd:
+        if not comparison.sd:
             return None
-        smallest = sequential.detectable_effect if self.study.sequential else detectable_effect
-        difference = comparison.sd * smallest(comparison.n, self.strictest_alpha, POWER)
-        return difference if math.isfinite(difference) else None
+        return detectable_difference(
+            comparison.sd, comparison.n, self.strictest_alpha, POWER, sequential=self.study.sequential
+        )
 
     def seeds_for(self, comparison: Comparison, difference: float) -> int | None:
         """Seeds that would show ``difference`` with 80 % power, if the spread is what it seems to be.
@@ -198,8 +196,10 @@ def analyse(path: str | Path) -> Analysis:
     study = folder.study()
     recorded = folder.plan()
     arms = gather(study, folder)
-    shared = {pair: _shared_seeds(arms, pair, study.seeds) for pair in study.family}
-    unpaired = {pair: [seed for seed in study.seeds if seed not in seeds] for pair, seeds in shared.items()}
+    unpaired = {
+        pair: [seed for seed in study.seeds if any(seed not in arms[name].values for name in pair)]
+        for pair in study.family
+    }
     comparisons = judge_family(study, arms, study.seeds)
     choices = {arm: choice for arm in study.arms if (choice := rate_choice(study, folder, arm)) is not None}
     designs = {arm: design | _chosen(choices.get(arm)) for arm, design in recorded["arms"].items()}
@@ -209,12 +209,10 @@ def analyse(path: str | Path) -> Analysis:
 
 def judge_family(study: Study, arms: dict[str, ArmResult], seeds: list[int]) -> list[Comparison]:
     """The study's family of comparisons by ``seeds`` alone, corrected; pairs that share none of them are left out."""
-    shared = {pair: _shared_seeds(arms, pair, seeds) for pair in study.family}
+    shared = {
+        pair: [seed for seed in seeds if all(seed in arms[name].values for name in pair)] for pair in study.family
+    }
     return correct_family([_compare(study, arms, pair, own) for pair, own in shared.items() if own])
-
-
-def _shared_seeds(arms: dict[str, ArmResult], pair: tuple[str, str], seeds: list[int]) -> list[int]:
-    return [seed for seed in seeds if all(seed in arms[name].values for name in pair)]
 
 
 def _chosen(choice: RateChoice | None) -> dict[str, float]:

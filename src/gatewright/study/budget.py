@@ -20,7 +20,7 @@ from gatewright.config import Config
 from gatewright.errors import UserError
 from gatewright.study import noise as noises
 from gatewright.study.noise import Noise
-from gatewright.study.plan import FIRST_LOOK, Study
+from gatewright.study.plan import FIRST_LOOK, Study, override_key
 from gatewright.study.timing import Timing, estimate, evaluations
 from gatewright.study.trials import Plan
 from gatewright.study.wording import duration
@@ -107,7 +107,7 @@ def shortened(plan: Plan, steps: int, seeds: int) -> Plan:
     changes = _changes(plan.configs[study.baseline], steps)
     if not changes:
         return Plan(study, plan.configs)
-    base = [override for override in study.base if _key(override) not in {f"train.{key}" for key in changes}]
+    base = [override for override in study.base if override_key(override) not in {f"train.{key}" for key in changes}]
     study = dataclasses.replace(study, base=[*base, *(f"train.{key}={value}" for key, value in changes.items())])
     configs = {}
     for arm, config in plan.configs.items():
@@ -165,11 +165,7 @@ def _fixed(plan: Plan) -> bool:
 
 
 def _sets(study: Study, arm: str, key: str) -> bool:
-    return any(_key(override) == f"train.{key}" for override in study.arms[arm].overrides)
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+").partition("=")[0]
+    return any(override_key(override) == f"train.{key}" for override in study.arms[arm].overrides)
 
 
 def _choice(plan: Plan, chosen: Plan, seconds: float, budget: float) -> str:

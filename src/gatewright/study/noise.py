@@ -17,8 +17,7 @@ import numpy as np
 from scipy import stats
 
 from gatewright.errors import UserError
-from gatewright.study import sequential as sequential_tests
-from gatewright.study.power import detectable_effect
+from gatewright.study import power
 from gatewright.study.statistics import NO_SPREAD, Comparison
 from gatewright.study.wording import join, percent
 
@@ -85,11 +84,9 @@ def detectable_difference(
     With ``sequential`` they are looked at one by one, and are the most there can be. None where no difference is large
     enough.
     """
-    if seeds < 2:
-        return None
-    smallest = sequential_tests.detectable_effect if sequential else detectable_effect
-    difference = noise.relative_sd * smallest(seeds, alpha / max(comparisons, 1), POWER)
-    return difference if np.isfinite(difference) else None
+    return power.detectable_difference(
+        noise.relative_sd, seeds, alpha / max(comparisons, 1), POWER, sequential=sequential
+    )
 
 
 def sentence(noise: Noise | None, seeds: int, comparisons: int = 1, *, sequential: bool = False) -> str:

@@ -101,7 +101,7 @@ class Study:
         get_metric(self.metric)
         for where, overrides in self._overrides():
             for override in overrides:
-                if (key := _key(override)) in OWNED_BY_STUDY:
+                if (key := override_key(override)) in OWNED_BY_STUDY:
                     raise UserError(f"{where}: '{override}' cannot be an override here: {OWNED_BY_STUDY[key]}")
 
     def _check_tuning(self) -> None:
@@ -126,7 +126,7 @@ class Study:
         if isinstance(self.learning_rates[0], str):
             return
         for where, overrides in self._overrides():
-            if own := [override for override in overrides if _key(override) == LEARNING_RATE]:
+            if own := [override for override in overrides if override_key(override) == LEARNING_RATE]:
                 raise UserError(f"{where}: '{own[0]}' cannot hold beside learning_rates, among which every arm chooses")
 
     def _check_comparisons(self) -> None:
@@ -219,7 +219,7 @@ def _study_from(values: Any) -> Study:
 def _extend(study: Study, overrides: list[str]) -> Study:
     for override in overrides:
         for name, arm in study.arms.items():
-            if clash := [own for own in arm.overrides if _key(own) == _key(override)]:
+            if clash := [own for own in arm.overrides if override_key(own) == override_key(override)]:
                 raise UserError(f"'{override}' cannot hold for every arm: arm '{name}' has {clash[0]}")
     return replace(study, base=[*study.base, *overrides])
 
@@ -238,7 +238,8 @@ def _check_seeds(key: str, seeds: list[int]) -> None:
         raise UserError(f"{key}: {min(seeds)} is negative")
 
 
-def _key(override: str) -> str:
+def override_key(override: str) -> str:
+    """What an override sets: ``train.seed`` of ``+train.seed=1``."""
     return override.lstrip("+").partition("=")[0]
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate, optimize, special, stats
 
+from gatewright.study import sequential as sequential_tests
+
 MAX_SEEDS = 1_000
 GRID = 8_001
 
@@ -41,9 +43,19 @@ def detectable_effect(n: int, alpha: float = 0.05, power: float = 0.8) -> float:
     return float(optimize.brentq(lambda effect: paired_t_power(effect, n, alpha) - power, 0.0, high, xtol=1e-6))
 
 
-def detectable_difference(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference n seeds detect with probability ``power``, given the sd of paired differences."""
-    return sd * detectable_effect(n, alpha, power)
+def detectable_difference(
+    sd: float, n: int, alpha: float = 0.05, power: float = 0.8, *, sequential: bool = False
+) -> float | None:
+    """The smallest true difference n seeds detect with probability ``power``, given the sd of paired differences.
+
+    With ``sequential`` the seeds are looked at one by one, and n is the most there can be. None where no difference is
+    large enough, as with fewer than two seeds.
+    """
+    if n < 2:
+        return None
+    smallest = sequential_tests.detectable_effect if sequential else detectable_effect
+    difference = sd * smallest(n, alpha, power)
+    return difference if np.isfinite(difference) else None
 
 
 def seeds_needed(sd: float, difference: float, alpha: float = 0.05, power: float = 0.8) -> int | None:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from gatewright.study.analysis import judge_family
 from gatewright.study.gather import gather, trial_result
 from gatewright.study.plan import FIRST_LOOK
+from gatewright.study.statistics import open_pairs
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 from gatewright.study.trials import Plan
@@ -66,6 +67,4 @@ class Schedule:
     def _undecided(self, pairs: list[tuple[str, str]], seeds: list[int]) -> list[tuple[str, str]]:
         """The comparisons that ``seeds`` leave open."""
         study = self.plan.study
-        judged = judge_family(study, gather(study, self.folder), seeds)
-        decided = {(c.arm, c.baseline) for c in judged if c.decided}
-        return [pair for pair in pairs if pair not in decided]
+        return open_pairs(pairs, judge_family(study, gather(study, self.folder), seeds))

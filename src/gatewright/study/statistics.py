@@ -18,7 +18,7 @@ The numbers of seeds are small, and that decides the defaults:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -310,6 +310,12 @@ def correct_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
         )
         for c, p, q in zip(comparisons, difference, equivalence, strict=True)
     ]  # fmt: skip
+
+
+def open_pairs(pairs: Iterable[tuple[str, str]], comparisons: Iterable[Comparison]) -> list[tuple[str, str]]:
+    """Of ``pairs`` (arm, baseline), those that no comparison has decided."""
+    decided = {(c.arm, c.baseline) for c in comparisons if c.decided}
+    return [pair for pair in pairs if pair not in decided]
 
 
 def _adjust(p_values: Sequence[float | None]) -> list[float | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from gatewright.config import Config, load_config
 from gatewright.errors import UserError
 from gatewright.model.matching import match_model
-from gatewright.study.plan import Study, resolve_rate
+from gatewright.study.plan import Study, override_key, resolve_rate
 from gatewright.study.trial import Trial
 
 
@@ -70,7 +70,7 @@ def make_plan(study: Study) -> Plan:
 
 
 def _sets_width(overrides: list[str]) -> bool:
-    return any(override.lstrip("+").partition("=")[0] == "model.hidden" for override in overrides)
+    return any(override_key(override) == "model.hidden" for override in overrides)
 
 
 NOT_THE_DESIGN = ("out", "resume", "device", "train.seed", "train.threads")

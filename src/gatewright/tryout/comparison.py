@@ -14,7 +14,7 @@ from gatewright.config import load_config
 from gatewright.errors import UserError
 from gatewright.plugins import Plugin
 from gatewright.registry import Entry
-from gatewright.study.plan import Arm, Study
+from gatewright.study.plan import Arm, Study, override_key
 from gatewright.study.runner import run_study
 from gatewright.study.store import StudyFolder, plan_hash
 from gatewright.study.trials import design, make_plan
@@ -51,7 +51,7 @@ def check_request(entry: Entry, overrides: Sequence[str], seeds: int | None, out
     if out is not None and (out.is_file() or (any(out.glob("*")) and not StudyFolder(out).plan_file.exists())):
         raise UserError(f"{out} exists and is not a study's folder; choose another --out")
     for override in overrides:
-        key = override.lstrip("+").partition("=")[0]
+        key = override_key(override)
         if key == "plugins" or f"{key}.".startswith(f"{rivals.key}."):
             raise UserError(f"'{override}' cannot hold for every arm: it is what the arms differ in")
     load_config([*BASE, *rivals.surroundings, *overrides, *rivals.arms[rivals.baseline]])

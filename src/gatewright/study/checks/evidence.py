@@ -8,7 +8,7 @@ from typing import Any
 
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
-from gatewright.study.plan import LEARNING_RATE, Study
+from gatewright.study.plan import LEARNING_RATE, Study, override_key
 from gatewright.study.statistics import Comparison
 from gatewright.study.text_noise import text_error_of
 from gatewright.study.tuning import RateChoice
@@ -127,7 +127,7 @@ def learning_rates(study: Study, arms: Mapping[str, ArmResult], choices: Mapping
                 "warning", "tuning_failed",
                 f"{join(failed)} failed, so that no learning rate could be chosen for {choice.arm}.",
             )  # fmt: skip
-    own = any(o.startswith(f"{LEARNING_RATE}=") for arm in study.arms.values() for o in arm.overrides)
+    own = any(override_key(o) == LEARNING_RATE for arm in study.arms.values() for o in arm.overrides)
     if not choices and not own and len([arm for arm in arms.values() if arm.n]) > 1:
         yield Remark(
             "note", "rate_shared",

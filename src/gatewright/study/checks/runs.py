@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
 from gatewright.study.plan import Study
-from gatewright.study.statistics import Comparison
+from gatewright.study.statistics import Comparison, open_pairs
 from gatewright.study.trials import flatten
 from gatewright.study.wording import join
 
@@ -26,10 +26,8 @@ MACHINE = (
 
 def incomplete(study: Study, arms: Mapping[str, ArmResult], comparisons: list[Comparison]) -> Iterator[Remark]:
     """Runs that diverged, failed or are not finished."""
-    undecided = {arm for pair in study.family for arm in pair}
-    if study.sequential:
-        decided = {(c.arm, c.baseline) for c in comparisons if c.decided}
-        undecided = {arm for pair in study.family if pair not in decided for arm in pair}
+    wanted = open_pairs(study.family, comparisons) if study.sequential else study.family
+    undecided = {arm for pair in wanted for arm in pair}
     spared = 0
     for arm in arms.values():
         for trial in arm.trials:

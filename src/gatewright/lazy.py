@@ -1,0 +1,21 @@
+"""Public names that are imported when they are first used: a light command need not wait for a heavy library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of ``package`` (PEP 562), whose public names are at home in the modules given.
+
+    ``__getattr__, __dir__ = lazy_names(__name__, {"name": "package.module"})``
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    return find, lambda: sorted(homes)
