@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewright.parts.part import Dims
 from gatewright.parts.positions.alibi import alibi_slopes
@@ -90,6 +90,7 @@ def test_alibi_takes_slope_times_distance_off() -> None:
 
 def test_learned_positions_are_rows_of_a_table() -> None:
     part = create("position", "learned", DIMS)
+    nn.init.normal_(part.embedding.weight)
     positions = torch.tensor([[0, 3, 19]])
     assert torch.equal(part.embed(Span(positions)), part.embedding.weight[positions])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator, cpu_offload, dispatch_model
+from accelerate.state import AcceleratorState
 from peft import LoraConfig, PeftModel, get_peft_model
 from surgery_models import SUBJECTS, gpt2, ids, llama, logits, refusals
 from torch import Tensor, nn
@@ -107,7 +109,16 @@ def test_lora_trains_and_saves_alpha_with_the_adapter(build: Any, tmp_path: Path
     assert len(gw.freeze_alpha(merged).constant) == 2
 
 
+@pytest.fixture
+def no_accelerator_yet() -> Iterator[None]:
+    """accelerate keeps one state in a process, so that a trainer of an earlier test would settle the precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @BOTH
+@pytest.mark.usefixtures("no_accelerator_yet")
 def test_accelerate_prepares_and_dispatches(build: Any) -> None:
     trained = logits(build())
     model = dispatch_model(build(), {"": "cpu"}, main_device="cpu", force_hooks=True)
