@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from gatewright.model.build import build
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import SingleProcess
 from gatewright.training.precision import Precision
-from gatewright.training.update import Updater
+from gatewright.training.text import TextUpdater
 
 CPU = torch.device("cpu")
 
@@ -34,17 +36,19 @@ class RaggedSampler:
         return input_ids[start:stop], labels[start:stop]
 
 
-def updater(batch_size: int, grad_accumulation: int) -> Updater:
-    config = TrainConfig(batch_size=batch_size, grad_accumulation=grad_accumulation, learning_rate=1e-2)
-    sizes = ModelConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=50)
-    model = build(sizes, seed=3).double()
-    optimizers = Optimizers(model, config, CPU)
-    precision = Precision("float32", CPU)
-    return Updater(model, model, optimizers, RaggedSampler(), precision, SingleProcess(), config)  # type: ignore[arg-type]
+def updater(batch_size: int, grad_accumulation: int) -> TextUpdater:
+    config = Config(
+        model=ModelConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=50),
+        train=TrainConfig(batch_size=batch_size, grad_accumulation=grad_accumulation, learning_rate=1e-2),
+    )
+    model = build(config.model, seed=3).double()
+    optimizers = Optimizers(model, config.train, CPU)
+    work: Any = SimpleNamespace(sampler=RaggedSampler())
+    return TextUpdater(work, model, model, optimizers, Precision("float32", CPU), SingleProcess(), config)
 
 
-def gradients(of: Updater) -> dict[str, Tensor]:
-    loss, _ = of.backward(0, of.model)
+def gradients(of: TextUpdater) -> dict[str, Tensor]:
+    loss = of.backward(0, of.model).loss
     found = {name: parameter.grad for name, parameter in of.model.named_parameters() if parameter.grad is not None}
     return {"loss": loss, **found}
 
@@ -61,7 +65,7 @@ def test_the_mean_of_means_would_be_something_else() -> None:
     """What a loop without this care computes is far outside of the tolerance above."""
     of = updater(1, 8)
     whole = gradients(updater(8, 1))
-    for input_ids, labels in zip(*(part[1:].split(1) for part in of.sampler.rows(0, 0, 8)), strict=True):
+    for input_ids, labels in zip(*(part[1:].split(1) for part in of.work.sampler.rows(0, 0, 8)), strict=True):
         (of.model(input_ids, targets=labels).loss / 7).backward()
     naive = of.model.get_parameter("embedding.weight").grad
     assert naive is not None
@@ -70,7 +74,7 @@ def test_the_mean_of_means_would_be_something_else() -> None:
 
 def test_loss_is_the_mean_over_all_targets_of_the_step() -> None:
     of = updater(1, 8)
-    input_ids, labels = of.sampler.rows(0, 0, 8)
+    input_ids, labels = of.work.sampler.rows(0, 0, 8)
     with torch.no_grad():
         logits = of.model(input_ids).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)

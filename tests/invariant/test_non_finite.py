@@ -18,6 +18,7 @@ from gatewright.errors import RunError
 from gatewright.run import Run
 from gatewright.training import start
 from gatewright.training.guard import NonFiniteGuard
+from gatewright.training.subject import Subject
 from gatewright.training.update import Updater
 
 BAD_STEP = 7  # updates done before the bad one
@@ -37,14 +38,14 @@ def guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 
 def poison(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[nn.Module], None]) -> None:
     """Let ``spoil`` work on every model that training builds."""
-    build = start.build
+    open_subject = start.open_subject
 
-    def build_spoiled(*arguments: Any, **keywords: Any) -> nn.Module:
-        model = build(*arguments, **keywords)
-        spoil(model)
-        return model
+    def open_spoiled(*arguments: Any) -> Subject:
+        subject = open_subject(*arguments)
+        spoil(subject.model)
+        return subject
 
-    monkeypatch.setattr(start, "build", build_spoiled)
+    monkeypatch.setattr(start, "open_subject", open_spoiled)
 
 
 def at_bad_step(model: nn.Module, action: Callable[[Tensor], Tensor]) -> Callable[..., Any]:

@@ -29,8 +29,12 @@ from gatewright.errors import UserError, unknown
 from gatewright.plugins import load_plugins
 
 GROUPS = ("model", "data", "train")
-SCALE = "scale"
-"""The group of presets that set size, text and budget together; it goes on top of the others, whichever they are."""
+OVERLAYS = ("scale", "rl")
+"""Groups of presets that set several blocks together (size, text and budget; a recipe of reinforcement learning). They
+go on top of the others, whichever these are, in this order."""
+
+SYNONYMS = {"rl.steps": "train.max_steps"}
+"""Names by which a setting is called where another word is the usual one."""
 
 PRESETS = "gatewright.config.presets"
 
@@ -46,7 +50,7 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     """The configuration that presets, an optional file, and overrides give; all of it checked.
 
     ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. ``scale=laptop`` sets size,
-    text and budget together, on top of these. With ``config_file`` (such
+    text and budget together, on top of these, and ``rl=grpo`` everything for reinforcement learning. With ``config_file`` (such
     as the ``config.yaml`` of a run) that file takes the place of the default presets. Files under ``plugins`` are
     executed. Raises `UserError`.
     """
@@ -57,12 +61,13 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     for group in GROUPS:
         if group in chosen or not config_file:
             values[group] = {**defaults[group], **_preset(group, chosen.get(group, "default"))}
-    if SCALE in chosen:
-        for key, value in _leaves(_preset(SCALE, chosen[SCALE])):
-            _assign(values, key, value)
+    for group in OVERLAYS:
+        if group in chosen:
+            for key, value in _leaves(_preset(group, chosen[group])):
+                _assign(values, key, value)
     assigned = [o for o in parsed if not _is_preset(o)]
     for override in assigned:
-        _assign(values, override.key_or_group, _plain(override.value()))
+        _assign(values, SYNONYMS.get(override.key_or_group, override.key_or_group), _plain(override.value()))
     if "plugins" in values:
         values["plugins"] = load_plugins(values["plugins"])
     config = from_dict(Config, values)
@@ -93,7 +98,7 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
 
 
 def _is_preset(override: Override) -> bool:
-    return override.key_or_group in (*GROUPS, SCALE) and isinstance(override.value(), str)
+    return override.key_or_group in (*GROUPS, *OVERLAYS) and isinstance(override.value(), str)
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:
@@ -146,7 +151,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     for depth, name in enumerate(parents):
         child = node.get(name)
         block = ".".join(parents[: depth + 1])
-        if isinstance(child, (str, float, int)) and depth > 0:
+        if isinstance(child, (str, float, int)) and (depth > 0 or name == "task"):
             child = {"name": child}  # a part given by name only now gets a knob
         if isinstance(child, list):
             raise UserError(f"{key}: '{block}' is a list; set the whole list")

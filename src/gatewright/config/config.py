@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 
 from gatewright.config.data import DataConfig
 from gatewright.config.knob import knob
 from gatewright.config.model import ModelConfig
+from gatewright.config.patch import PatchConfig
+from gatewright.config.rl import RLConfig
 from gatewright.config.train import ParallelConfig, TrainConfig
 from gatewright.errors import UserError
 from gatewright.schema import check_keys, check_value
@@ -27,6 +29,10 @@ class Config:
     data: DataConfig = knob(DataConfig(), "the text")
     train: TrainConfig = knob(TrainConfig(), "the optimisation")
     parallel: ParallelConfig = knob(ParallelConfig(), "the devices of one run")
+    init: str | None = knob(None, "weights to start from: a run, a Hugging Face folder or name; null: fresh ones")
+    patch: PatchConfig | None = knob(None, "gates put into the model of init")
+    task: Any = knob(None, "learn a reasoning task instead of a text: its name, or {name: …, its knobs}")
+    rl: RLConfig | None = knob(None, "reinforcement learning on task; null: supervised learning")
     plugins: dict[str, str] = knob({}, "files with parts: plugins=[my_gate.py]; recorded as {path: SHA-256}")
     out: str | None = knob(None, "run directory; null: runs/<architecture>-<time>")
     resume: Literal["never", "auto"] = knob("never", "auto: continue the run in out, if there is one")
@@ -37,6 +43,11 @@ class Config:
         self.model.validate()
         self.data.validate()
         self.train.validate()
+        for block in (self.patch, self.rl):
+            if block is not None:
+                block.validate()
+        if self.rl is not None and self.task is None:
+            raise UserError("rl needs task=, what to learn")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -47,10 +58,12 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     arguments = {}
     for name, value in values.items():
         key = f"{where}.{name}" if where else name
-        if dataclasses.is_dataclass(hints[name]):
+        choices = (hints[name], *get_args(hints[name]))  # a block, or a block or None
+        block = next((c for c in choices if isinstance(c, type) and dataclasses.is_dataclass(c)), None)
+        if block is not None and not (value is None and block is not hints[name]):
             if not isinstance(value, Mapping):
                 raise UserError(f"{key}={value!r}: expected a block of keys")
-            arguments[name] = from_dict(hints[name], value, key)
+            arguments[name] = from_dict(block, value, key)
         else:
             arguments[name] = check_value(key, value, hints[name])
     return cls(**arguments)

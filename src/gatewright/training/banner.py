@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gatewright.config import Config
-from gatewright.data import TokenizedCorpus
 from gatewright.hardware.measure import Peak
 from gatewright.model.cost import ModelCost
 from gatewright.training.console import si
@@ -13,23 +13,20 @@ from gatewright.training.console import si
 CHOICES = ("norm", "activation", "position", "attention", "norm_position", "feedforward")
 
 
-def start_rows(
-    config: Config,
-    architecture: str,
-    cost: ModelCost,
-    data: TokenizedCorpus,
-    device_name: str,
-    peak: Peak,
-    memory_bytes: dict[str, int],
-) -> dict[str, str]:
-    """The rows of the start-up block, label → text."""
-    model, train = config.model, config.train
+def model_rows(config: Config, architecture: str, cost: ModelCost, memory_bytes: Mapping[str, int]) -> dict[str, str]:
+    """The start-up block's lines on a model of ours and what it costs, label → text."""
+    model = config.model
     rows = {"architecture": architecture}
     rows |= {f"  {choice.replace('_', ' ')}": _spec(getattr(model, choice)) for choice in CHOICES}
     rows["  bias, tied, dropout"] = f"{_yes(model.bias)}, {_yes(model.tie_weights)}, {model.dropout:g}"
     if model.alpha is not None:
         rows["  α"] = _spec(model.alpha)
-    rows["parameters"] = f"{si(cost.parameters, '')}"
+    return rows | cost_rows(cost, memory_bytes)
+
+
+def cost_rows(cost: ModelCost, memory_bytes: Mapping[str, int]) -> dict[str, str]:
+    """The lines on parameters, FLOPs and memory."""
+    rows = {"parameters": f"{si(cost.parameters, '')}"}
     if cost.active_parameters != cost.parameters:
         rows["parameters"] += f" ({si(cost.active_parameters, '')} active)"
     training, forward = si(cost.flops_per_token, "FLOP"), si(cost.forward_flops_per_token, "FLOP")
@@ -37,20 +34,13 @@ def start_rows(
     rows["attention / FFN"] = f"{cost.attention_ffn_ratio:.2f}"
     uses = ", ".join(f"{use} {si(size, 'B')}" for use, size in memory_bytes.items())
     rows["memory, estimated"] = f"{si(sum(memory_bytes.values()), 'B')} ({uses})"
-    speed = "peak unknown: no MFU" if peak.flops is None else f"peak {si(peak.flops, 'FLOP/s')} ({peak.how})"
-    rows["hardware"] = f"{device_name}, {train.precision}, {speed}"
-    rows["data"] = (
-        f"{config.data.source}, {len(data.train):,} training and {len(data.validation):,} validation tokens, "
-        f"tokenizer {data.tokenizer.name} ({data.tokenizer.vocab_size:,})"
-    )
-    per_step = train.batch_size * train.grad_accumulation * model.block_size
-    tokens = per_step * train.max_steps
-    epochs = tokens / len(data.train)
-    rows["plan"] = (
-        f"{train.max_steps:,} steps of {per_step:,} tokens = {tokens:,} tokens ({epochs:.2f} epochs), "
-        f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}"
-    )
     return rows
+
+
+def hardware_row(device_name: str, precision: str, peak: Peak) -> dict[str, str]:
+    """The line on what it runs on."""
+    speed = "peak unknown: no MFU" if peak.flops is None else f"peak {si(peak.flops, 'FLOP/s')} ({peak.how})"
+    return {"hardware": f"{device_name}, {precision}, {speed}"}
 
 
 def _spec(spec: Any) -> str:

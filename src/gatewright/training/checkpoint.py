@@ -1,6 +1,7 @@
 """What a checkpoint holds: weights, optimizer state and the trainer's place, none of it able to run code when read.
 
     model.safetensors      every parameter and buffer of the state dict; tied weights once
+    companion.safetensors  those of the module trained beside the model, where there is one
     optimizer.safetensors  the optimizer's memory by parameter name
     trainer.json           step, best loss, clocks, losses since the last record, loss scale
     config.yaml            the run's configuration, so that the folder can be read alone
@@ -12,6 +13,7 @@ The random state needs no file: batches and dropout are functions of (seed, step
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,11 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
-from gatewright.config import from_yaml
 from gatewright.errors import RunError
-from gatewright.hf.description import describe
 from gatewright.training.optimizer import Optimizers
 
 WEIGHTS = "model.safetensors"
+COMPANION = "companion.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
 CONFIG = "config.yaml"
@@ -37,10 +38,14 @@ class TrainerState:
     """Where a run stands after ``step`` updates; everything that is not in the model or the optimizer."""
 
     step: int = 0
-    best_val_loss: float | None = None
-    best_val_step: int | None = None
+    tokens: int = 0
+    """Tokens learned from so far."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The best evaluation's ``score`` (lower is better) ``val_step``, and the number that judged by its name."""
     val: dict[str, float | None] = field(default_factory=dict)
-    """The latest evaluation's numbers, and ``step``, where they were taken."""
+    """The latest evaluation's numbers, and ``val_step``, where they were taken."""
+    score: float | None = None
+    """The latest evaluation's score."""
     losses: list[float] = field(default_factory=list)
     """Training losses since the last record in metrics.jsonl."""
     final_train_loss: float | None = None
@@ -55,29 +60,40 @@ class TrainerState:
 
 
 def write_checkpoint(
-    folder: Path, model: nn.Module, optimizers: Optimizers, state: TrainerState, config_yaml: str
+    folder: Path,
+    model: nn.Module,
+    companion: nn.Module | None,
+    optimizers: Optimizers,
+    state: TrainerState,
+    config_yaml: str,
+    description: Mapping[str, Any],
 ) -> None:
     """Write the files of a checkpoint into ``folder``; for `CheckpointStore.save`."""
     safetensors.torch.save_model(model, str(folder / WEIGHTS), metadata={"format": "pt"})
+    if companion is not None:
+        safetensors.torch.save_model(companion, str(folder / COMPANION), metadata={"format": "pt"})
     tensors = {name: tensor.contiguous() for name, tensor in optimizers.state_tensors().items()}
     safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata={"format": "pt"})
     (folder / TRAINER).write_text(json.dumps(asdict(state), indent=1))
     (folder / CONFIG).write_text(config_yaml)
-    config = from_yaml(config_yaml)
-    (folder / DESCRIPTION).write_text(json.dumps(describe(config.model, config.plugins), indent=1))
+    (folder / DESCRIPTION).write_text(json.dumps(dict(description), indent=1))
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
+def load_weights(folder: Path, model: nn.Module, name: str = WEIGHTS) -> None:
     """Fill ``model`` from a checkpoint; `RunError` if the names or shapes are not the model's."""
     try:
-        safetensors.torch.load_model(model, folder / WEIGHTS)
+        safetensors.torch.load_model(model, folder / name)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"cannot load {folder / WEIGHTS}: {_first_lines(error)}") from error
+        raise RunError(f"cannot load {folder / name}: {_first_lines(error)}") from error
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizers: Optimizers) -> TrainerState:
-    """Restore model and optimizer in place and return the trainer's state."""
+def load_checkpoint(
+    folder: Path, model: nn.Module, companion: nn.Module | None, optimizers: Optimizers
+) -> TrainerState:
+    """Restore modules and optimizer in place and return the trainer's state."""
     load_weights(folder, model)
+    if companion is not None:
+        load_weights(folder, companion, COMPANION)
     try:
         optimizers.load_state_tensors(safetensors.torch.load_file(folder / OPTIMIZER))
         return TrainerState(**json.loads((folder / TRAINER).read_text()))

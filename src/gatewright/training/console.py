@@ -88,16 +88,21 @@ class ConsoleLog:
         return str(timedelta(seconds=round(tokens_left / rate)))
 
 
+SHOWN = {
+    "val_loss": ("val loss", ".4f"),
+    "val_accuracy": ("accuracy", ".2%"),
+    "val_accuracy_sampled": ("sampled", ".2%"),
+    "val_perplexity": ("perplexity", ".2f"),
+    "val_token_accuracy": ("token accuracy", ".2%"),
+    "val_perplexity_byte": ("perplexity per byte", ".3f"),
+    "val_perplexity_word": ("per word", ".1f"),
+}
+"""The numbers of an evaluation that are printed, in this order, where there are such."""
+
+
 def _evaluation(record: dict[str, Any]) -> str:
-    text = (
-        f"eval {record['step']:>6} │ val loss {record['val_loss']:.4f} │ perplexity {record['val_perplexity']:.2f}"
-        f" │ token accuracy {record['val_token_accuracy']:.2%}"
-    )
-    if record.get("val_perplexity_byte") is not None:
-        text += f" │ perplexity per byte {record['val_perplexity_byte']:.3f}"
-    if record.get("val_perplexity_word") is not None:
-        text += f", per word {record['val_perplexity_word']:.1f}"
-    return text
+    present = [(label, form, record[key]) for key, (label, form) in SHOWN.items() if record.get(key) is not None]
+    return " │ ".join([f"eval {record['step']:>6}", *(f"{label} {value:{form}}" for label, form, value in present)])
 
 
 def _details(record: dict[str, Any]) -> list[str]:

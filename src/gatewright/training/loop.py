@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewright.config import Config, to_yaml
-from gatewright.data import Units
 from gatewright.errors import DivergedError, RunError
-from gatewright.evaluate.language_modeling import evaluate
 from gatewright.hardware.measure import Peak
 from gatewright.hardware.memory import memory
-from gatewright.model.cost import ModelCost
 from gatewright.run import CONFIG, EVALUATION
 from gatewright.training.checkpoint import TrainerState, write_checkpoint
 from gatewright.training.diagnose import first_non_finite
@@ -28,6 +24,7 @@ from gatewright.training.guard import NonFiniteError
 from gatewright.training.interrupt import Interrupt
 from gatewright.training.stopwatch import Stopwatch
 from gatewright.training.store import CheckpointStore
+from gatewright.training.subject import Subject
 from gatewright.training.summary import mfu, summarise
 from gatewright.training.tracker import Tracker
 from gatewright.training.update import StepResult, Updater
@@ -39,17 +36,11 @@ class Setting:
 
     config: Config
     folder: Path
-    architecture: str
-    cost: ModelCost
+    subject: Subject
+    companion: nn.Module | None
     peak: Peak
-    validation: Sequence[tuple[Tensor, Tensor]]
-    """The fixed batches every evaluation scores."""
-    units: Units
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Positions processed in one optimizer step: batch_size · grad_accumulation · block_size."""
-        return self.config.train.batch_size * self.config.train.grad_accumulation * self.config.model.block_size
+    flops_per_token: int
+    """FLOPs of learning from one token."""
 
 
 class Trainer:
@@ -66,7 +57,7 @@ class Trainer:
         self.setting = setting
         self.config = setting.config.train
         self.updater = updater
-        self.model = updater.model
+        self.model = setting.subject.model
         self.state = state
         self.store = store
         self.tracker = tracker
@@ -115,7 +106,8 @@ class Trainer:
         self._unread.append(torch.stack((result.loss, result.grad_norm.to(result.loss.dtype))))
         self.state.step += 1
         self.model.set_step(self.state.step, self.config.max_steps)
-        self.watch.add(self.setting.tokens_per_step)
+        self.state.tokens += result.gradients.tokens
+        self.watch.add(result.gradients.tokens)
         step, last = self.state.step, self.state.step == self.config.max_steps
         if self._first_step and not last:
             self.watch.discard()  # it paid for compilation and cold caches
@@ -145,7 +137,7 @@ class Trainer:
         """The error for a step whose loss or gradient is not finite, with the module in which that begins."""
         self.watch.pause()
         self.model.set_step(error.step, self.config.max_steps)
-        where = first_non_finite(self.model, lambda: self.updater.backward(error.step, self.model)[0])
+        where = first_non_finite(self.model, lambda: self.updater.backward(error.step, self.model).loss)
         return DivergedError(f"{error}; {where}")
 
     def record(self, result: StepResult) -> None:
@@ -156,11 +148,11 @@ class Trainer:
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, used.peak)
         self.state.final_train_loss = fmean(self.state.losses)
         self.state.losses.clear()
-        flops = self.setting.cost.flops_per_token
+        flops = self.setting.flops_per_token
         record: dict[str, Any] = {
             "kind": "train",
             "step": self.state.step,
-            "tokens": self.tokens,
+            "tokens": self.state.tokens,
             "loss": self.state.final_train_loss,
             "lr": result.learning_rate,
             "grad_norm": result.grad_norm.item(),
@@ -174,8 +166,9 @@ class Trainer:
             "reserved_memory_bytes": used.reserved,
             "time": time.time(),
         }
-        if result.aux_loss is not None:
-            record["aux_loss"] = result.aux_loss.item()
+        if result.gradients.aux_loss is not None:
+            record["aux_loss"] = result.gradients.aux_loss.item()
+        record |= {name: float(value) for name, value in result.gradients.numbers.items()}
         if reports := self.model.reports():
             record["reports"] = reports
         self.tracker.append(record)
@@ -184,29 +177,30 @@ class Trainer:
         """Mean and standard deviation over all entries of the (clipped) gradients."""
         gradients = [p.grad.detach().float() for p in self.updater.optimizers.parameters if p.grad is not None]
         count = sum(g.numel() for g in gradients)
+        if not gradients:
+            return {"grad_mean": 0.0, "grad_std": 0.0}
         mean = torch.stack([g.sum() for g in gradients]).sum().item() / count
         square = torch.stack(torch._foreach_norm(gradients)).square().sum().item() / count
         return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, square - mean * mean))}
 
     def evaluate(self) -> None:
-        """Score the fixed validation batches and append an evaluation record."""
+        """Judge the model and append an evaluation record."""
         self.read_losses()
         self.watch.pause()
-        outcome = evaluate(
-            self.updater.forward,
-            self.setting.validation,
-            units=self.setting.units,
-            autocast=self.updater.precision.autocast,
-        )
-        step, loss = self.state.step, outcome.val_loss
-        if not math.isfinite(loss):
-            raise DivergedError(f"the validation loss became {loss} at step {step}")
-        self.state.val = {"step": step, **outcome.numbers()}
-        if self.state.best_val_loss is None or loss < self.state.best_val_loss:
-            self.state.best_val_loss, self.state.best_val_step = loss, step
-        self.tracker.append({"kind": "eval", "step": step, "tokens": self.tokens, **outcome.numbers()})
-        if step == self.config.max_steps:
+        outcome = self.updater.evaluate()
+        step, score = self.state.step, outcome.score
+        if not math.isfinite(score):
+            what = outcome.judged_by.removeprefix("val_")
+            raise DivergedError(f"the validation {what} became {outcome.numbers[outcome.judged_by]} at step {step}")
+        self.state.val = {"val_step": step, **outcome.numbers}
+        if not self.state.best or score < self.state.best["score"]:
+            judged = outcome.numbers[outcome.judged_by]
+            assert judged is not None
+            self.state.best = {"score": score, "val_step": step, outcome.judged_by: judged}
+        self.tracker.append({"kind": "eval", "step": step, "tokens": self.state.tokens, **outcome.numbers})
+        if step == self.config.max_steps and outcome.sequences is not None:
             write_array(self.setting.folder / EVALUATION, outcome.sequences)
+        self.state.score = score
         self.watch.start()
 
     def save(self) -> None:
@@ -215,13 +209,16 @@ class Trainer:
         self.watch.pause()
         self.update_clocks()
         self.state.scaler = self.updater.precision.scaler.state_dict()
-        val_loss = self.state.val.get("val_loss") if self.state.val.get("step") == self.state.step else None
-        config_yaml = to_yaml(self.setting.config)
+        score = self.state.score if self.state.val.get("val_step") == self.state.step else None
+        setting, config_yaml = self.setting, to_yaml(self.setting.config)
         self.store.save(
             self.state.step,
-            lambda folder: write_checkpoint(folder, self.model, self.updater.optimizers, self.state, config_yaml),
-            val_loss,
-        )
+            lambda folder: write_checkpoint(
+                folder, self.model, setting.companion, self.updater.optimizers, self.state, config_yaml,
+                setting.subject.description,
+            ),
+            score,
+        )  # fmt: skip
         self.watch.start()
 
     def leave(self, signal: str) -> None:
@@ -248,11 +245,11 @@ class Trainer:
         self.update_clocks()
         summary = summarise(
             self.setting.config,
-            self.setting.architecture,
-            self.setting.cost,
+            self.setting.subject.architecture,
+            self.setting.subject.cost,
             self.state,
             status=status,
-            tokens_per_step=self.setting.tokens_per_step,
+            flops_per_token=self.setting.flops_per_token,
             peak_flops=self.setting.peak.flops,
             alpha=self.model.alphas(),
             error=error,
@@ -263,11 +260,6 @@ class Trainer:
         """Bring the clocks in ``state`` up to date."""
         self.state.seconds = time.monotonic() - self._began
         self.state.timed_seconds, self.state.timed_tokens = self.watch.seconds, self.watch.tokens
-
-    @property
-    def tokens(self) -> int:
-        """Tokens trained on so far."""
-        return self.state.step * self.setting.tokens_per_step
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -58,6 +58,16 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[ParameterGro
     return [group for group in groups.values() if group.parameters]
 
 
+def companion_group(companion: nn.Module, config: TrainConfig) -> ParameterGroup:
+    """The parameters of a module that is trained beside the model, as ``companion.…``, without decay.
+
+    Their peak learning rate is the module's attribute ``learning_rate``, where it has one.
+    """
+    rate = getattr(companion, "learning_rate", None) or config.learning_rate
+    own = {f"companion.{name}": p for name, p in companion.named_parameters() if p.requires_grad}
+    return ParameterGroup("companion", "adamw", rate, 0.0, own)
+
+
 def _owned_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, bool]]:
     """(name, parameter, the module that holds it, whether that is an α or inside one), in the model's order."""
     alphas = [prefix for prefix, module in model.named_modules() if isinstance(module, Alpha)]
@@ -79,8 +89,12 @@ def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
 class Optimizers:
     """One or two torch optimizers that step as one; learning rates are set from outside, state is kept by name."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, device: torch.device, companion: nn.Module | None = None
+    ) -> None:
         self.groups = parameter_groups(model, config)
+        if companion is not None and (beside := companion_group(companion, config)).parameters:
+            self.groups.append(beside)
         self.fused = device.type in FUSED and all(group.algorithm == "adamw" for group in self.groups)
         self.optimizers: list[torch.optim.Optimizer] = []
         adamw = [group for group in self.groups if group.algorithm == "adamw"]

@@ -40,10 +40,10 @@ class CheckpointStore:
         found = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
         return sorted(found, key=step_of)
 
-    def save(self, step: int, write: Callable[[Path], None], val_loss: float | None = None) -> Path:
+    def save(self, step: int, write: Callable[[Path], None], score: float | None = None) -> Path:
         """Let ``write`` put files into an empty folder and make that folder the checkpoint of ``step``.
 
-        ``val_loss`` is the validation loss of this very step, if it was measured: the lowest makes the best checkpoint.
+        ``score`` is what an evaluation at this very step gave, if there was one: the lowest makes the best checkpoint.
         Raises `RunError`, with every earlier checkpoint intact, when the disk is full or cannot be written.
         """
         final = self.folder / f"step-{step}"
@@ -52,7 +52,7 @@ class CheckpointStore:
             temporary.mkdir(parents=True)
             write(temporary)
             files = {path.name: _describe(path) for path in sorted(temporary.iterdir())}
-            manifest = {"step": step, "val_loss": val_loss, "files": files}
+            manifest = {"step": step, "score": score, "files": files}
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
             for path in temporary.iterdir():
                 _sync_file(path)
@@ -87,11 +87,11 @@ class CheckpointStore:
         return None, problems
 
     def best(self) -> Path | None:
-        """The checkpoint with the lowest validation loss; the newest where none was evaluated; None without any."""
+        """The checkpoint with the lowest score; the newest where none was evaluated; None without any."""
         paths = self.paths()
-        losses = {path: loss for path in paths if isinstance(loss := _manifest(path).get("val_loss"), float)}
-        if losses:
-            return min(losses, key=lambda path: losses[path])
+        scores = {path: score for path in paths if isinstance(score := _manifest(path).get("score"), float)}
+        if scores:
+            return min(scores, key=lambda path: scores[path])
         return paths[-1] if paths else None
 
 

@@ -16,17 +16,17 @@ def summarise(
     state: TrainerState,
     *,
     status: str,
-    tokens_per_step: int,
+    flops_per_token: int,
     peak_flops: float | None,
     alpha: dict[str, float],
     error: str | None = None,
 ) -> dict[str, Any]:
     """The summary of a run that stands at ``state``.
 
-    ``best_val_loss`` is the minimum over all evaluations and ``best_val_step`` its step; ``final_val_loss`` and the
-    other ``val_…`` numbers are those of the last evaluation. ``tokens_per_second`` is that of training proper, without
-    the first step of each process, evaluation and checkpoints. ``mfu`` is flops_per_token × tokens_per_second / peak,
-    null where the peak is unknown.
+    ``best_val_loss`` (or the best of whatever judges) is that of the best evaluation and ``best_val_step`` its step;
+    ``final_val_loss`` and the other ``val_…`` numbers are those of the last evaluation. ``tokens_per_second`` is that
+    of training proper, without the first step of each process, evaluation and checkpoints. ``mfu`` is the FLOPs of
+    learning from a token × tokens_per_second / peak, null where the peak is unknown.
     """
     rate = state.timed_tokens / state.timed_seconds if state.timed_tokens and state.timed_seconds else None
     return {
@@ -37,20 +37,18 @@ def summarise(
         "active_parameters": cost.active_parameters,
         "flops_per_token": cost.flops_per_token,
         "final_train_loss": state.final_train_loss,
-        "best_val_loss": state.best_val_loss,
-        "best_val_step": state.best_val_step,
+        "best_val_loss": None,
+        "best_val_step": None,
+        **{f"best_{name}": value for name, value in state.best.items() if name != "score"},
         "final_val_loss": state.val.get("val_loss"),
-        "val_perplexity": state.val.get("val_perplexity"),
-        "val_perplexity_word": state.val.get("val_perplexity_word"),
-        "val_perplexity_byte": state.val.get("val_perplexity_byte"),
-        "val_token_accuracy": state.val.get("val_token_accuracy"),
+        **{name: value for name, value in state.val.items() if name not in ("val_loss", "val_step")},
         "tokens_per_second": rate,
-        "mfu": mfu(cost.flops_per_token, rate, peak_flops),
+        "mfu": mfu(flops_per_token, rate, peak_flops),
         "peak_memory_bytes": state.peak_memory_bytes,
         "seed": config.train.seed,
         "steps": state.step,
         "max_steps": config.train.max_steps,
-        "tokens": state.step * tokens_per_step,
+        "tokens": state.tokens,
         "seconds": state.seconds,
         "alpha": alpha,
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
-from gatewright.config import ModelConfig, TrainConfig
+from gatewright.config import Config, ModelConfig, TrainConfig
 from gatewright.data import BlockSampler
 from gatewright.errors import UserError
 from gatewright.model.build import build
@@ -14,7 +17,7 @@ from gatewright.training.guard import NonFiniteError
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import SingleProcess
 from gatewright.training.precision import Precision, native_bf16, resolve_precision
-from gatewright.training.update import Updater
+from gatewright.training.text import TextUpdater
 
 CPU = torch.device("cpu")
 
@@ -57,13 +60,16 @@ def test_autocast_dtype_follows_the_name() -> None:
         assert (a @ a).dtype == torch.float32
 
 
-def scaled_updater() -> Updater:
+def scaled_updater() -> TextUpdater:
     """fp16 training on the CPU: slow, and refused to users, but the same code path as on CUDA."""
-    config = TrainConfig(batch_size=4, learning_rate=1e-2, warmup_steps=0, schedule="constant")
-    model = build(ModelConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=32), seed=0)
-    optimizers = Optimizers(model, config, CPU)
-    sampler = BlockSampler(torch.arange(400).numpy() % 32, 8, 4, seed=0)
-    return Updater(model, model, optimizers, sampler, Precision("fp16", CPU), SingleProcess(), config)
+    config = Config(
+        model=ModelConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=32),
+        train=TrainConfig(batch_size=4, learning_rate=1e-2, warmup_steps=0, schedule="constant"),
+    )
+    model = build(config.model, seed=0)
+    optimizers = Optimizers(model, config.train, CPU)
+    work: Any = SimpleNamespace(sampler=BlockSampler(torch.arange(400).numpy() % 32, 8, 4, seed=0))
+    return TextUpdater(work, model, model, optimizers, Precision("fp16", CPU), SingleProcess(), config)
 
 
 def test_scaler_is_only_on_for_fp16() -> None:
