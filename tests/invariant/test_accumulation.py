@@ -15,7 +15,7 @@ import gatewright
 from gatewright.config import Config, ModelConfig, TrainConfig
 from gatewright.model.build import build
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess
+from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
 from gatewright.training.text import TextUpdater
 
@@ -44,7 +44,7 @@ def updater(batch_size: int, grad_accumulation: int) -> TextUpdater:
     model = build(config.model, seed=3).double()
     optimizers = Optimizers(model, config.train, CPU)
     work: Any = SimpleNamespace(sampler=RaggedSampler())
-    return TextUpdater(work, model, model, optimizers, Precision("float32", CPU), SingleProcess(), config)
+    return TextUpdater(work, model, model, optimizers, Precision("float32", CPU), Parallel(CPU), config)
 
 
 def gradients(of: TextUpdater) -> dict[str, Tensor]:

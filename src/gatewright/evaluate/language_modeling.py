@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 
@@ -59,9 +59,20 @@ def evaluate(
     ``units`` says how many words and bytes the scored tokens make up. Each token counts the same, however the tokens
     are spread over batches; sums are kept in float64. Auxiliary losses are not part of it. Training mode is restored.
     """
+    return summarise(score(model, batches, autocast), units)
+
+
+def score(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[NDArray[np.float64]]:
+    """For each batch the sequences' sum of losses, number of scored tokens, and how many of them were guessed.
+
+    Arrays of shape ``(B, 3)``.
+    """
     device = next(model.parameters()).device
-    sequences: list[Tensor] = []
-    correct = 0
+    tables = []
     training = model.training
     model.eval()
     try:
@@ -70,29 +81,33 @@ def evaluate(
                 with autocast():
                     logits = model(input_ids.to(device)).logits  # (B, T, V)
                 flat = labels.to(device).flatten()
-                losses = []
+                losses, guessed = [], []
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
                     part = part.float()
                     losses.append(F.cross_entropy(part, target, ignore_index=IGNORED, reduction="none"))
-                    correct += int((part.argmax(-1) == target).sum())
+                    guessed.append(part.argmax(-1) == target)
                 # to the CPU before float64, which MPS lacks
-                nll = torch.cat(losses).cpu().double().view_as(labels).sum(1)
-                sequences.append(torch.stack((nll, (labels != IGNORED).sum(1).double()), dim=1))
+                columns = (torch.cat(losses).cpu(), flat.cpu() != IGNORED, torch.cat(guessed).cpu())
+                tables.append(torch.stack([column.double().view_as(labels).sum(1) for column in columns], dim=1))
     finally:
         model.train(training)
-    table = torch.cat(sequences).numpy() if sequences else np.zeros((0, 2))
-    tokens = int(table[:, 1].sum())
+    return [table.numpy() for table in tables]
+
+
+def summarise(tables: Sequence[NDArray[np.float64]], units: Units | None = None) -> Evaluation:
+    """The numbers over all sequences that `score` looked at."""
+    table = np.concatenate([np.zeros((0, 3)), *tables])
+    total, tokens, guessed = table.sum(0).tolist()
     if tokens == 0:
         raise RunError("nothing to evaluate: the validation text holds no scored token")
-    total = float(table[:, 0].sum())
     return Evaluation(
         val_loss=total / tokens,
         val_perplexity=_exp(total / tokens),
         val_perplexity_word=_exp(total / units.words) if units and units.words else None,
         val_perplexity_byte=_exp(total / units.bytes) if units and units.bytes else None,
-        val_token_accuracy=correct / tokens,
-        tokens=tokens,
-        sequences=table,
+        val_token_accuracy=guessed / tokens,
+        tokens=int(tokens),
+        sequences=table[:, :2],
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gatewright.parts.inits.base import Init
 from gatewright.parts.part import Part
@@ -35,4 +36,7 @@ def initialise(model: nn.Module, init: Init, seed: int) -> None:
 def _normal(tensor: torch.Tensor, std: float, seed: int, name: str) -> None:
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-    tensor.copy_(torch.empty(tensor.shape).normal_(0.0, std, generator=generator))
+    drawn = torch.empty(tensor.shape).normal_(0.0, std, generator=generator)
+    if isinstance(tensor, DTensor):  # this process keeps its share
+        drawn = distribute_tensor(drawn.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+    tensor.copy_(drawn)

@@ -36,6 +36,9 @@ METRICS = {
         Metric("best_val_loss", "best_val_loss", "val_loss", "lower", "best validation loss"),
         Metric("val_perplexity", "val_perplexity", "val_perplexity", "lower", "validation perplexity"),
         Metric("val_token_accuracy", "val_token_accuracy", "val_token_accuracy", "higher", "validation token accuracy"),
+        Metric("val_accuracy", "val_accuracy", "val_accuracy", "higher", "greedy accuracy"),
+        Metric("val_accuracy_sampled", "val_accuracy_sampled", "val_accuracy_sampled", "higher", "sampled accuracy"),
+        Metric("val_accuracy_gated", "val_accuracy_gated", "val_accuracy_gated", "higher", "accuracy while listening"),
         Metric("train_loss", "final_train_loss", None, "lower", "training loss"),
     )
 }

@@ -63,7 +63,7 @@ def measure(
     found = {} if fresh else {f: t for f, arms in groups.items() if (t := store.get(f, plan.configs[arms[0]]))}
     missing = [family for family in groups if family not in found]
     if missing:
-        prepare_corpora([plan.configs[groups[family][0]].data for family in missing], prepare)
+        prepare_corpora([plan.configs[groups[family][0]] for family in missing], prepare)
     beside = min(workers, len(plan.trials))
     for start in range(0, len(missing), beside):
         batch = missing[start : start + beside]
@@ -81,17 +81,17 @@ def measure(
     return {arm: found[family] for family, arms in groups.items() for arm in arms}
 
 
-def prepare_corpora(configs: Sequence[DataConfig], prepare: Callable[[DataConfig], Any] | None = None) -> None:
-    """Prepare each distinct corpus once, before several processes would all begin to do it."""
+def prepare_corpora(configs: Sequence[Config], prepare: Callable[[DataConfig], Any] | None = None) -> None:
+    """Prepare each distinct corpus once, before several processes would all begin to do it. Tasks need none."""
     if prepare is None:
         from gatewright.data import prepare as prepare_data
 
         prepare = lambda config: prepare_data(config, progress=True)  # noqa: E731
     done: list[DataConfig] = []
-    for config in configs:
-        if config not in done:
-            prepare(config)
-            done.append(config)
+    for data in (config.data for config in configs if config.task is None):
+        if data not in done:
+            prepare(data)
+            done.append(data)
 
 
 def _run(trials: list[Trial], plan: Plan, threads: int, command: Command) -> list[Timing]:

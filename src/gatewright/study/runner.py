@@ -81,7 +81,7 @@ def run_study(
         if stop_orphans(folder, plan.trials):
             console.print("Trials of an earlier start were still running; they were stopped and are continued now.")
         if todo:
-            prepare_corpora([plan.configs[trial.arm].data for trial in todo], prepare)
+            prepare_corpora([plan.configs[trial.arm] for trial in todo], prepare)
             TrialRunner(schedule, workers, command, console).run()
         analysis = analyse(folder.path)
         report = write_files(analysis)

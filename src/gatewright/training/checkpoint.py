@@ -6,6 +6,7 @@
     trainer.json           step, best loss, clocks, losses since the last record, loss scale
     config.yaml            the run's configuration, so that the folder can be read alone
     config.json            the model's part of it as transformers reads it: ``from_pretrained`` opens the folder
+    generation_config.json for a model of transformers: how it generates
 
 The random state needs no file: batches and dropout are functions of (seed, step), and a scheduled α is in a buffer.
 """
@@ -19,18 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from gatewright.errors import RunError
 from gatewright.training.optimizer import Optimizers
+from gatewright.training.parallel.base import METADATA, Parallel
 
 WEIGHTS = "model.safetensors"
 COMPANION = "companion.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 TRAINER = "trainer.json"
 CONFIG = "config.yaml"
-DESCRIPTION = "config.json"
 
 
 @dataclass
@@ -66,23 +68,34 @@ def write_checkpoint(
     optimizers: Optimizers,
     state: TrainerState,
     config_yaml: str,
-    description: Mapping[str, Any],
+    files: Mapping[str, Mapping[str, Any]],
+    parallel: Parallel,
 ) -> None:
-    """Write the files of a checkpoint into ``folder``; for `CheckpointStore.save`."""
-    safetensors.torch.save_model(model, str(folder / WEIGHTS), metadata={"format": "pt"})
+    """Write the files of a checkpoint into ``folder``; for `CheckpointStore.save`, on the main process.
+
+    The others call `contribute` meanwhile.
+    """
+    parallel.save_model(model, folder / WEIGHTS)
     if companion is not None:
-        safetensors.torch.save_model(companion, str(folder / COMPANION), metadata={"format": "pt"})
+        safetensors.torch.save_model(companion, str(folder / COMPANION), metadata=METADATA)
     tensors = {name: tensor.contiguous() for name, tensor in optimizers.state_tensors().items()}
-    safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata={"format": "pt"})
+    safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata=METADATA)
     (folder / TRAINER).write_text(json.dumps(asdict(state), indent=1))
     (folder / CONFIG).write_text(config_yaml)
-    (folder / DESCRIPTION).write_text(json.dumps(dict(description), indent=1))
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=1))
 
 
-def load_weights(folder: Path, model: nn.Module, name: str = WEIGHTS) -> None:
+def contribute(model: nn.Module, optimizers: Optimizers, parallel: Parallel) -> None:
+    """What the other processes do while the main one writes a checkpoint: hand in their shares."""
+    parallel.save_model(model, Path())
+    optimizers.state_tensors()
+
+
+def load_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, parallel: Parallel | None = None) -> None:
     """Fill ``model`` from a checkpoint; `RunError` if the names or shapes are not the model's."""
     try:
-        safetensors.torch.load_model(model, folder / name)
+        (parallel or Parallel(torch.device("cpu"))).load_model(model, folder / name)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunError(f"cannot load {folder / name}: {_first_lines(error)}") from error
 
@@ -91,7 +104,7 @@ def load_checkpoint(
     folder: Path, model: nn.Module, companion: nn.Module | None, optimizers: Optimizers
 ) -> TrainerState:
     """Restore modules and optimizer in place and return the trainer's state."""
-    load_weights(folder, model)
+    load_weights(folder, model, parallel=optimizers.parallel)
     if companion is not None:
         load_weights(folder, companion, COMPANION)
     try:

@@ -17,7 +17,7 @@ from gatewright.errors import DivergedError, RunError
 from gatewright.hardware.measure import Peak
 from gatewright.hardware.memory import memory
 from gatewright.run import CONFIG, EVALUATION
-from gatewright.training.checkpoint import TrainerState, write_checkpoint
+from gatewright.training.checkpoint import TrainerState, contribute, write_checkpoint
 from gatewright.training.diagnose import first_non_finite
 from gatewright.training.folder import write_array, write_summary
 from gatewright.training.guard import NonFiniteError
@@ -61,6 +61,7 @@ class Trainer:
         self.state = state
         self.store = store
         self.tracker = tracker
+        self.parallel = updater.parallel
         self.device = updater.precision.device
         self.watch = Stopwatch(self.device, state.timed_seconds, state.timed_tokens)
         self._began = time.monotonic() - state.seconds
@@ -77,13 +78,15 @@ class Trainer:
             self.write_summary("running")
             self.model.train()
             self.model.set_step(self.state.step, self.config.max_steps)
+            if self.setting.config.init is not None and self.state.step == 0:
+                self.evaluate()  # what training starts from is half of what it achieves
             self.watch.start()
-            while self.state.step < self.config.max_steps and not interrupt.requested:
+            while self.state.step < self.config.max_steps and not self.parallel.any(interrupt.requested is not None):
                 self.advance()
             self.watch.pause()
             status = "finished" if self.state.step >= self.config.max_steps else "interrupted"
             if status == "interrupted":
-                self.leave(str(interrupt.requested))
+                self.leave(interrupt.requested or "another process was asked to stop")
             self.write_summary(status)
             return status
         except BaseException as error:
@@ -175,13 +178,13 @@ class Trainer:
 
     def gradient_moments(self) -> dict[str, float]:
         """Mean and standard deviation over all entries of the (clipped) gradients."""
-        gradients = [p.grad.detach().float() for p in self.updater.optimizers.parameters if p.grad is not None]
+        gradients = [p.grad for p in self.updater.optimizers.parameters if p.grad is not None]
         count = sum(g.numel() for g in gradients)
         if not gradients:
             return {"grad_mean": 0.0, "grad_std": 0.0}
-        mean = torch.stack([g.sum() for g in gradients]).sum().item() / count
-        square = torch.stack(torch._foreach_norm(gradients)).square().sum().item() / count
-        return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, square - mean * mean))}
+        total, square = self.parallel.gradient_sums(gradients).tolist()
+        mean = total / count
+        return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, square / count - mean * mean))}
 
     def evaluate(self) -> None:
         """Judge the model and append an evaluation record."""
@@ -198,7 +201,7 @@ class Trainer:
             assert judged is not None
             self.state.best = {"score": score, "val_step": step, outcome.judged_by: judged}
         self.tracker.append({"kind": "eval", "step": step, "tokens": self.state.tokens, **outcome.numbers})
-        if step == self.config.max_steps and outcome.sequences is not None:
+        if self.parallel.is_main and step == self.config.max_steps and outcome.sequences is not None:
             write_array(self.setting.folder / EVALUATION, outcome.sequences)
         self.state.score = score
         self.watch.start()
@@ -210,15 +213,18 @@ class Trainer:
         self.update_clocks()
         self.state.scaler = self.updater.precision.scaler.state_dict()
         score = self.state.score if self.state.val.get("val_step") == self.state.step else None
-        setting, config_yaml = self.setting, to_yaml(self.setting.config)
-        self.store.save(
-            self.state.step,
-            lambda folder: write_checkpoint(
-                folder, self.model, setting.companion, self.updater.optimizers, self.state, config_yaml,
-                setting.subject.description,
-            ),
-            score,
-        )  # fmt: skip
+        setting, config_yaml, optimizers = self.setting, to_yaml(self.setting.config), self.updater.optimizers
+        if self.parallel.is_main:
+            self.store.save(
+                self.state.step,
+                lambda folder: write_checkpoint(
+                    folder, self.model, setting.companion, optimizers, self.state, config_yaml,
+                    setting.subject.files, self.parallel,
+                ),
+                score,
+            )  # fmt: skip
+        else:
+            contribute(self.model, optimizers, self.parallel)
         self.watch.start()
 
     def leave(self, signal: str) -> None:
@@ -243,6 +249,9 @@ class Trainer:
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write summary.json."""
         self.update_clocks()
+        alpha = self.model.alphas()
+        if not self.parallel.is_main:
+            return
         summary = summarise(
             self.setting.config,
             self.setting.subject.architecture,
@@ -251,7 +260,7 @@ class Trainer:
             status=status,
             flops_per_token=self.setting.flops_per_token,
             peak_flops=self.setting.peak.flops,
-            alpha=self.model.alphas(),
+            alpha=alpha,
             error=error,
         )
         write_summary(self.setting.folder, summary)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gatewright.config import TrainConfig
 from gatewright.errors import RunError
 from gatewright.parts.alpha.base import Alpha
+from gatewright.training.parallel.base import Parallel
 
 FUSED = ("cpu", "cuda", "mps")
 
@@ -90,8 +91,14 @@ class Optimizers:
     """One or two torch optimizers that step as one; learning rates are set from outside, state is kept by name."""
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, device: torch.device, companion: nn.Module | None = None
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        device: torch.device,
+        companion: nn.Module | None = None,
+        parallel: Parallel | None = None,
     ) -> None:
+        self.parallel = parallel or Parallel(device)
         self.groups = parameter_groups(model, config)
         if companion is not None and (beside := companion_group(companion, config)).parameters:
             self.groups.append(beside)
@@ -102,9 +109,8 @@ class Optimizers:
         if adamw:
             betas = (config.beta1, config.beta2)
             fused = device.type in FUSED
-            self.optimizers.append(
-                torch.optim.AdamW(_torch_groups(adamw), betas=betas, eps=config.epsilon, fused=fused)
-            )
+            options = {"betas": betas, "eps": config.epsilon, "fused": fused}
+            self.optimizers.append(self.parallel.adamw(_torch_groups(adamw), **options))
         if muon:
             # With this adjustment an update has the size of AdamW's, so that learning rate and decay carry over
             # (Liu et al., 2025, arXiv:2502.16982).
@@ -127,31 +133,29 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimizers' memory, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``."""
-        tensors = {}
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for name, parameter in zip(group["param_names"], group["params"], strict=True):
-                    for key, value in optimizer.state[parameter].items():
-                        tensors[f"{key}/{name}"] = value
-        return tensors
+        """The optimizers' memory, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``.
+
+        All processes have to call it; the main one gets all of it.
+        """
+        names = {parameter: name for group in self.groups for name, parameter in group.parameters.items()}
+        return {
+            f"{key}/{names[parameter]}": value
+            for optimizer in self.optimizers
+            for parameter, state in self.parallel.optimizer_tensors(optimizer).items()
+            for key, value in state.items()
+        }
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state_tensors` gave; `RunError` when it belongs to other parameters."""
-        by_parameter: dict[str, dict[str, Tensor]] = {}
+        owners = {name: parameter for group in self.groups for name, parameter in group.parameters.items()}
+        by_parameter: dict[nn.Parameter, dict[str, Tensor]] = {}
         for path, tensor in tensors.items():
             key, _, name = path.partition("/")
-            by_parameter.setdefault(name, {})[key] = tensor
-        wanted = {name for group in self.groups for name in group.parameters}
-        if odd := sorted(set(by_parameter) - wanted):
-            raise RunError(f"the optimizer state does not belong to this model, which has no parameter '{odd[0]}'")
+            if name not in owners:
+                raise RunError(f"the optimizer state does not belong to this model, which has no parameter '{name}'")
+            by_parameter.setdefault(owners[name], {})[key] = tensor
         for optimizer in self.optimizers:
-            state = optimizer.state_dict()
-            names = [name for group in optimizer.param_groups for name in group["param_names"]]
-            numbers = [number for group in state["param_groups"] for number in group["params"]]
-            pairs = zip(numbers, names, strict=True)
-            state["state"] = {number: by_parameter[name] for number, name in pairs if name in by_parameter}
-            optimizer.load_state_dict(state)
+            self.parallel.load_optimizer_tensors(optimizer, by_parameter)
 
 
 def _torch_groups(groups: list[ParameterGroup]) -> list[dict[str, object]]:

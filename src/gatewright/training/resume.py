@@ -15,7 +15,8 @@ from gatewright.errors import UserError
 FREE = {
     "out", "resume", "device", "data.path", "data.cache_dir", "parallel.mode",
     "train.max_steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep_last",
-    "train.tensorboard", "train.threads", "train.compile", "train.deterministic", "train.checkpoint_at_end",
+    "train.tensorboard", "train.threads", "train.compile", "train.recompute", "train.deterministic",
+    "train.checkpoint_at_end",
 }  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -12,10 +14,11 @@ from torch import nn
 from gatewright.config import Config
 from gatewright.errors import UserError
 from gatewright.hardware.compiler import check_compiler
-from gatewright.hardware.device import device_name, resolve_device
+from gatewright.hardware.device import device_name
 from gatewright.hardware.environment import environment
 from gatewright.hardware.measure import peak_flops
 from gatewright.plugins import load_plugins
+from gatewright.pretrained.settle import settle
 from gatewright.run import CHECKPOINTS, TOKENIZER, Run
 from gatewright.training.banner import hardware_row
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
@@ -30,8 +33,9 @@ from gatewright.training.folder import (
 from gatewright.training.interrupt import Interrupt
 from gatewright.training.loop import Setting, Trainer
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess, create_parallel
+from gatewright.training.parallel import Parallel, parallelised
 from gatewright.training.precision import Precision, resolve_precision
+from gatewright.training.recompute import recompute
 from gatewright.training.resume import check_same_content, check_same_run
 from gatewright.training.runtime import runtime
 from gatewright.training.store import CheckpointStore
@@ -55,12 +59,18 @@ def train(config: Config, *, console: Console | None = None) -> Run:
     console = console or Console()
     config.validate()
     config.plugins = load_plugins(config.plugins)
-    parallel = create_parallel(config.parallel.mode)
-    device = resolve_device(config.device)
+    settle(config)
+    with parallelised(config.parallel.mode, config.device) as parallel:
+        return _train(config, parallel, console if parallel.is_main else Console(quiet=True))
+
+
+def _train(config: Config, parallel: Parallel, console: Console) -> Run:
+    device = parallel.device
     config.train.precision = resolve_precision(config.train.precision, device)  # type: ignore[assignment]
     if config.train.compile:
         check_compiler(device)
-    folder = choose_folder(config, subject_name(config))
+    parallel.rows(config.train.batch_size * config.train.grad_accumulation)
+    folder = parallel.agree(choose_folder(config, subject_name(config)))
     resume, config.out, config.resume = config.resume, str(folder), "never"  # as recorded: what repeats the run
     earlier = existing_run(folder, resume)
     if earlier is not None:
@@ -69,32 +79,33 @@ def train(config: Config, *, console: Console | None = None) -> Run:
             console.print(f"{folder} is finished: nothing to do", highlight=False, markup=False)
             return earlier
     with runtime(config.train):
+        if not parallel.is_main:
+            parallel.wait()  # the main process prepares the data, the others find them prepared
         work = create_work(config, progress=console.is_terminal)
+        if parallel.is_main:
+            parallel.wait()
         if earlier is not None:
             check_same_run(config, earlier.config, folder)
             check_same_content(work.describe(), earlier.environment.get("data"), folder)
-        with claimed(folder):
-            if (existing_run(folder, resume) is None) != (earlier is None):
+        with claimed(folder) if parallel.is_main else nullcontext():
+            if parallel.is_main and (existing_run(folder, resume) is None) != (earlier is None):
                 raise UserError(f"out={folder} was changed by another process; start again")
-            _train_in(folder, config, work, device, parallel, console, earlier is not None)
+            _train_in(folder, config, work, parallel, console, earlier is not None)
     return Run(folder)
 
 
-def _train_in(
-    folder: Path,
-    config: Config,
-    work: Work,
-    device: torch.device,
-    parallel: SingleProcess,
-    console: Console,
-    resuming: bool,
-) -> None:
+def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, console: Console, resuming: bool) -> None:
     """Build model and optimizer, restore them if there is something to restore, write what is known, train."""
-    options = config.train
-    subject = open_subject(config, device)
+    options, device = config.train, parallel.device
+    subject = open_subject(config, device if config.init else parallel.birthplace)
     model, companion = subject.model, work.companion(subject.model)
     precision = Precision(options.precision, device)
-    optimizers = Optimizers(model, options, device, companion)
+    recompute(model, options.recompute)
+    forward = parallel.wrap(model, options.precision)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        model.to_empty(device=device)
+        model.initialise(options.seed)
+    optimizers = Optimizers(model, options, device, companion, parallel)
     store = CheckpointStore(folder / CHECKPOINTS, options.keep_last)
     state = TrainerState()
     remarks: list[str] = []
@@ -103,21 +114,24 @@ def _train_in(
         if state.step > options.max_steps:
             raise UserError(f"train.max_steps={options.max_steps}: the run in {folder} is at step {state.step} already")
 
-    peak = peak_flops(device, options.precision)
+    peak = parallel.agree(peak_flops(device, options.precision) if parallel.is_main else None)
+    if peak.flops is not None:
+        peak = dataclasses.replace(peak, flops=peak.flops * parallel.world_size)
     record = environment(device, options.precision, peak, options.seed)
     record |= {"architecture": subject.architecture, "data": work.describe(), "validation": dict(work.scored)}
-    write_config(folder, config)
-    write_plugins(folder, config)
-    write_environment(folder, record, state.step if resuming else None)
-    if not (folder / TOKENIZER).exists():
-        work.tokenizer.save(folder / TOKENIZER)
+    record["processes"] = parallel.world_size
+    if parallel.is_main:
+        write_config(folder, config)
+        write_plugins(folder, config)
+        write_environment(folder, record, state.step if resuming else None)
+        if not (folder / TOKENIZER).exists():
+            work.tokenizer.save(folder / TOKENIZER)
 
-    forward: nn.Module = parallel.wrap(model)
     if options.compile:
         forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
     updater = work.updater(model, forward, companion, optimizers, precision, parallel, config)
     tracker = Tracker(
-        folder,
+        folder if parallel.is_main else None,
         console,
         options.max_steps,
         tensorboard=options.tensorboard,

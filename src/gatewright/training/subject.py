@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from gatewright.model.cost import ModelCost, training_memory
 from gatewright.model.cost import cost as cost_of
 from gatewright.model.name import architecture_name
 from gatewright.training.banner import model_rows
+
+if TYPE_CHECKING:
+    from gatewright.pretrained.source import Source
 
 
 class Trainable(Protocol):
@@ -42,26 +45,79 @@ class Subject:
     """A `Trainable` module, on the device."""
     architecture: str
     cost: ModelCost
-    description: Mapping[str, Any]
-    """The ``config.json`` with which transformers opens a checkpoint."""
+    files: Mapping[str, Mapping[str, Any]]
+    """By name the JSON files with which transformers opens a checkpoint, ``config.json`` first of all."""
     rows: Mapping[str, str]
     """The start-up block's lines on architecture and cost, label → text."""
 
 
 def subject_name(config: Config) -> str:
     """What the model is called before it is made; run directories get their names from it."""
-    return architecture_name(config.model)
+    source = _foreign(config)
+    if source is None:
+        return architecture_name(config.model)
+    from gatewright.pretrained.name import pretrained_name
+    from gatewright.pretrained.opening import sketch
+
+    return pretrained_name(sketch(source, config))
+
+
+def subject_cost(config: Config) -> ModelCost:
+    """What the model costs, before it is made."""
+    source = _foreign(config)
+    if source is None:
+        return cost_of(config.model)
+    from gatewright.pretrained.cost import pretrained_cost
+    from gatewright.pretrained.opening import sketch
+
+    return pretrained_cost(sketch(source, config), config.model.block_size)
+
+
+def subject_memory(config: Config) -> dict[str, int]:
+    """Bytes that training the model takes, by use."""
+    source, options = _foreign(config), config.train
+    if source is None:
+        return training_memory(config.model, options.batch_size, precision=options.precision)
+    from gatewright.pretrained import cost
+    from gatewright.pretrained.opening import sketch
+
+    length = config.model.block_size
+    return cost.training_memory(sketch(source, config), length, options.batch_size, options.precision)
 
 
 def open_subject(config: Config, device: torch.device) -> Subject:
-    """Make the model that ``config`` describes, on ``device``, its parameters a function of ``train.seed``."""
-    model = build(config.model, seed=config.train.seed, device=device)
+    """Make the model that ``config`` describes, on ``device``, its parameters a function of ``train.seed``.
+
+    With ``init`` they are the trained ones, those of new gates alone are drawn.
+    """
+    source = _foreign(config)
+    if source is not None:
+        from gatewright.pretrained.subject import open_pretrained
+
+        return open_pretrained(source, config, device)
+    if config.init is None:
+        model = build(config.model, seed=config.train.seed, device=device)
+    else:
+        from gatewright.hf import from_hf
+        from gatewright.pretrained.source import find_source
+
+        model = from_hf(find_source(config.init).place).to(device)
     cost, architecture = cost_of(model), architecture_name(model)
-    memory = training_memory(config.model, config.train.batch_size, precision=config.train.precision)
+    memory = subject_memory(config)
     return Subject(
         model=model,
         architecture=architecture,
         cost=cost,
-        description=describe(config.model, config.plugins),
-        rows=model_rows(config, architecture, cost, memory),
+        files={"config.json": describe(config.model, config.plugins)},
+        rows={**model_rows(config, architecture, cost, memory), **({"init": config.init} if config.init else {})},
     )
+
+
+def _foreign(config: Config) -> Source | None:
+    """Where the model of transformers is that ``config`` starts from; None if it is one of ours."""
+    if config.init is None:
+        return None
+    from gatewright.pretrained.source import find_source
+
+    source = find_source(config.init)
+    return None if source.is_ours else source

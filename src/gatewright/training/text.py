@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from gatewright.config import Config
 from gatewright.data import IGNORED, BlockSampler, TokenizedCorpus, evaluation_batches, prepare, text_units
 from gatewright.errors import RunError, UserError
-from gatewright.evaluate.language_modeling import evaluate
+from gatewright.evaluate.language_modeling import score, summarise
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess
+from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
 from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, to_device
 from gatewright.training.work import Outcome, Work
@@ -56,21 +56,64 @@ class TextWork(Work):
         companion: nn.Module | None,
         optimizers: Optimizers,
         precision: Precision,
-        parallel: SingleProcess,
+        parallel: Parallel,
         config: Config,
     ) -> TextUpdater:
         """An updater on the corpus."""
         return TextUpdater(self, model, forward, optimizers, precision, parallel, config)
 
 
-class TextUpdater(Updater):
-    """Next-token prediction.
+class Sampler(Protocol):
+    """Rows to learn from."""
+
+    batch_size: int
+    """Rows of a step."""
+
+    def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Rows ``start`` to ``stop`` of a step: input ids and labels ``(B, T)``, aligned; a function of the step."""
+
+
+class TokenUpdater(Updater):
+    """Next-token prediction on whatever ``sampler`` gives.
 
     The gradient of a step is that of (Σ token losses) / (number of targets in the step), however the step's rows are
     split into micro-batches and however the targets are spread over them; auxiliary losses are averaged over the
     micro-batches. Dropout draws from generators seeded by (seed, step, rank), so a step is a pure function of the
     weights, the optimizer's memory and its number.
     """
+
+    sampler: Sampler
+
+    def backward(self, step: int, forward: nn.Module) -> Gradients:
+        """The step's rows, in micro-batches of ``train.batch_size``."""
+        device, sampler = self.precision.device, self.sampler
+        input_ids, labels = sampler.rows(step, *self.parallel.rows(sampler.batch_size))  # (B, T) each
+        targets = self.parallel.sum(count_targets(labels))
+        if targets == 0:
+            raise RunError(f"the batch of step {step + 1} has no targets: every label is {IGNORED}")
+        torch.manual_seed(derive_seed(self.config.seed, step, self.parallel.rank))
+        loss, aux_loss = torch.zeros((), device=device), None
+        micro_batches = list(zip(input_ids.split(rows := self.config.batch_size), labels.split(rows), strict=True))
+        for number, (micro_ids, micro_labels) in enumerate(micro_batches, start=1):
+            with self.parallel.accumulating(forward, number == len(micro_batches)):
+                with self.precision.autocast():
+                    output = forward(
+                        to_device(micro_ids, device), targets=to_device(micro_labels, device), reduction="sum"
+                    )
+                share: Tensor = output.cross_entropy / targets
+                loss += share.detach()
+                if output.aux_loss is not None:
+                    aux = output.aux_loss / (len(micro_batches) * self.parallel.world_size)
+                    aux_loss = aux.detach() if aux_loss is None else aux_loss + aux.detach()
+                    share = share + aux
+                self.precision.scaler.scale(share * self.parallel.gradient_factor).backward()
+        sums = self.parallel.reduce(torch.stack((loss, loss if aux_loss is None else aux_loss)))
+        tokens = labels.numel() * self.parallel.world_size
+        return Gradients(sums[0], tokens, None if aux_loss is None else sums[1])
+
+
+class TextUpdater(TokenUpdater):
+    """Next-token prediction on the corpus."""
 
     def __init__(
         self,
@@ -79,38 +122,19 @@ class TextUpdater(Updater):
         forward: nn.Module,
         optimizers: Optimizers,
         precision: Precision,
-        parallel: SingleProcess,
+        parallel: Parallel,
         config: Config,
     ) -> None:
         super().__init__(model, forward, optimizers, precision, parallel, config.train)
-        self.work = work
-        self.tokens_per_step = work.sampler.batch_size * config.model.block_size
-
-    def backward(self, step: int, forward: nn.Module) -> Gradients:
-        """The step's rows, in micro-batches of ``train.batch_size``."""
-        device, sampler = self.precision.device, self.work.sampler
-        input_ids, labels = sampler.rows(step, *self.parallel.rows(sampler.batch_size))  # (B, T) each
-        targets = self.parallel.sum(count_targets(labels))
-        if targets == 0:
-            raise RunError(f"the batch of step {step + 1} has no targets: every label is {IGNORED}")
-        torch.manual_seed(derive_seed(self.config.seed, step, self.parallel.rank))
-        loss, aux_loss = torch.zeros((), device=device), None
-        rows = self.config.batch_size
-        for micro_ids, micro_labels in zip(input_ids.split(rows), labels.split(rows), strict=True):
-            with self.precision.autocast():
-                output = forward(to_device(micro_ids, device), targets=to_device(micro_labels, device), reduction="sum")
-            share: Tensor = output.cross_entropy / targets
-            loss += share.detach()
-            if output.aux_loss is not None:
-                aux = output.aux_loss / self.config.grad_accumulation
-                aux_loss = aux.detach() if aux_loss is None else aux_loss + aux.detach()
-                share = share + aux
-            self.precision.scaler.scale(share).backward()
-        return Gradients(loss, self.tokens_per_step, aux_loss)
+        self.work, self.sampler = work, work.sampler
 
     def evaluate(self) -> Outcome:
         """Loss, perplexities and accuracy on the fixed validation batches."""
-        found = evaluate(self.forward, self.work.validation, units=self.work.units, autocast=self.precision.autocast)
+        batches, processes = self.work.validation, self.parallel.world_size
+        turns = -(-len(batches) // processes)  # every process takes as many, for all have to meet in each pass
+        mine = [batches[min(turn * processes + self.parallel.rank, len(batches) - 1)] for turn in range(turns)]
+        tables = self.parallel.gather(score(self.forward, mine, self.precision.autocast))
+        found = summarise([tables[n % processes][n // processes] for n in range(len(batches))], self.work.units)
         return Outcome(found.numbers(), sequences=found.sequences)
 
 
@@ -119,6 +143,11 @@ def settle_vocabulary(config: Config, data: TokenizedCorpus) -> None:
     size = data.tokenizer.vocab_size
     if config.data.vocabulary == "tokenizer":
         config.model.vocab_size = size
+    elif config.model.vocab_size < size and config.init is not None:
+        raise UserError(
+            f"init={config.init} has {config.model.vocab_size} tokens, fewer than the {size} of data.tokenizer="
+            f"{config.data.tokenizer}; leave data.tokenizer out to have the model's own"
+        )
     elif config.model.vocab_size < size:
         raise UserError(
             f"model.vocab_size={config.model.vocab_size} is less than the {size} tokens of data.tokenizer="

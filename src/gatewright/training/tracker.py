@@ -14,14 +14,20 @@ from gatewright.training.tensorboard import TensorBoardLog
 
 
 class Tracker:
-    """Hands every record to each of the places. With ``resume_step``, records of later steps are dropped first."""
+    """Hands every record to each of the places. With ``resume_step``, records of later steps are dropped first.
+
+    Without a ``folder`` nothing is written: of several processes one does.
+    """
 
     def __init__(
-        self, folder: Path, console: Console, max_steps: int, *, tensorboard: bool, resume_step: int | None
+        self, folder: Path | None, console: Console, max_steps: int, *, tensorboard: bool, resume_step: int | None
     ) -> None:
-        self.metrics = MetricsLog(folder / METRICS, resume_step)
-        self.tensorboard = TensorBoardLog(folder / TENSORBOARD, resume_step) if tensorboard else None
         self.console = ConsoleLog(console, max_steps)
+        self.logs: list[MetricsLog | TensorBoardLog] = []
+        if folder is not None:
+            self.logs.append(MetricsLog(folder / METRICS, resume_step))
+            if tensorboard:
+                self.logs.append(TensorBoardLog(folder / TENSORBOARD, resume_step))
 
     def start(self, rows: dict[str, str], step: int) -> None:
         """Show the start-up block."""
@@ -33,9 +39,8 @@ class Tracker:
 
     def append(self, record: dict[str, Any]) -> None:
         """Hand out one record."""
-        self.metrics.append(record)
-        if self.tensorboard is not None:
-            self.tensorboard.append(record)
+        for log in self.logs:
+            log.append(record)
         self.console.append(record)
 
     def note(self, text: str) -> None:
@@ -45,6 +50,5 @@ class Tracker:
     def close(self) -> None:
         """Close files and progress bar."""
         self.console.close()
-        self.metrics.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        for log in self.logs:
+            log.close()

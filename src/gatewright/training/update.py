@@ -14,7 +14,7 @@ from gatewright.config import TrainConfig
 from gatewright.data import IGNORED
 from gatewright.training.guard import NonFiniteGuard
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess
+from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
 from gatewright.training.schedule import learning_rate_multiplier
 from gatewright.training.work import Outcome
@@ -62,7 +62,7 @@ class Updater(ABC):
         forward: nn.Module,
         optimizers: Optimizers,
         precision: Precision,
-        parallel: SingleProcess,
+        parallel: Parallel,
         config: TrainConfig,
     ) -> None:
         self.model = model
@@ -90,6 +90,7 @@ class Updater(ABC):
         multiplier = learning_rate_multiplier(self.config, step)
         self.optimizers.set_learning_rate(multiplier)
         found = self.backward(step, self.forward)
+        self.parallel.finish_gradients()
         scaler = self.precision.scaler
         for optimizer in self.optimizers.optimizers:
             scaler.unscale_(optimizer)

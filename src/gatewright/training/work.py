@@ -15,7 +15,7 @@ from gatewright.config import Config
 from gatewright.data import Tokenizer
 from gatewright.model.cost import ModelCost
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess
+from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Work(ABC):
         companion: nn.Module | None,
         optimizers: Optimizers,
         precision: Precision,
-        parallel: SingleProcess,
+        parallel: Parallel,
         config: Config,
     ) -> Updater:
         """Who does the steps. ``forward`` is ``model``, or its compiled or wrapped form."""

@@ -15,7 +15,7 @@ from gatewright.model.build import build
 from gatewright.training import precision as precision_module
 from gatewright.training.guard import NonFiniteError
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import SingleProcess
+from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision, native_bf16, resolve_precision
 from gatewright.training.text import TextUpdater
 
@@ -69,7 +69,7 @@ def scaled_updater() -> TextUpdater:
     model = build(config.model, seed=0)
     optimizers = Optimizers(model, config.train, CPU)
     work: Any = SimpleNamespace(sampler=BlockSampler(torch.arange(400).numpy() % 32, 8, 4, seed=0))
-    return TextUpdater(work, model, model, optimizers, Precision("fp16", CPU), SingleProcess(), config)
+    return TextUpdater(work, model, model, optimizers, Precision("fp16", CPU), Parallel(CPU), config)
 
 
 def test_scaler_is_only_on_for_fp16() -> None:

@@ -1,0 +1,140 @@
+"""The seam between the trainer and the processes of a run, and its simplest case: there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from gatewright.errors import UserError
+
+METADATA = {"format": "pt"}
+"""What transformers looks for in a safetensors file."""
+
+
+class Parallel:
+    """One process with one device. Subclasses spread a run over the processes that ``torchrun`` has started.
+
+    The *global* batch is what the configuration says, whatever the number of processes: each takes an equal share of
+    its rows, and the gradients of the shares are added up. Every process runs the same program; what the trainer
+    decides on (to stop, that a loss is not a number) it decides on numbers that all of them have. Process 0, the main
+    one, writes the run directory.
+    """
+
+    rank = 0
+    world_size = 1
+    gradient_factor = 1
+    """What losses are multiplied by before the backward pass, where gradients are averaged over the processes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run directory."""
+        return self.rank == 0
+
+    @property
+    def birthplace(self) -> torch.device:
+        """Where a fresh model is laid out before `wrap`; on ``meta`` it is given memory and weights afterwards."""
+        return self.device
+
+    def wrap(self, model: nn.Module, precision: str) -> nn.Module:
+        """The module whose forward pass is called; gradients end up on the parameters of ``model``."""
+        return model
+
+    def adamw(self, groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+        """AdamW over parameter groups."""
+        return torch.optim.AdamW(groups, **options)
+
+    def rows(self, batch_size: int) -> tuple[int, int]:
+        """First and last + 1 of this process's rows of the global batch; `UserError` if they cannot be shared out."""
+        share, rest = divmod(batch_size, self.world_size)
+        if rest:
+            raise UserError(
+                f"a step's {batch_size} sequences (train.batch_size x train.grad_accumulation) cannot be shared "
+                f"equally by {self.world_size} processes"
+            )
+        return self.rank * share, (self.rank + 1) * share
+
+    @contextmanager
+    def accumulating(self, forward: nn.Module, last: bool) -> Iterator[None]:
+        """Around the passes of one micro-batch: gradients are exchanged after the ``last`` of a step only."""
+        yield
+
+    def finish_gradients(self) -> None:
+        """After the last backward pass of a step: exchange what has not been exchanged on the way."""
+
+    def sum(self, number: int) -> int:
+        """``number`` added up over all processes."""
+        return number
+
+    def reduce(self, numbers: Tensor) -> Tensor:
+        """``numbers`` added up over all processes; on a CUDA device nobody waits for it."""
+        return numbers
+
+    def agree(self, value: Any) -> Any:
+        """What the main process says."""
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in any process."""
+        return flag
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in the order of their ranks."""
+        return [value]
+
+    def wait(self) -> None:
+        """Until every process is here."""
+
+    def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
+        """The Euclidean norm of all gradients together, a 0-d tensor."""
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def gradient_sums(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Σ g and Σ g² over all entries of all gradients, ``(2,)``."""
+        return sums(gradients, self.device)
+
+    def save_model(self, model: nn.Module, path: Path) -> None:
+        """Write the weights as safetensors, tied ones once. All processes have to call it; the main one writes."""
+        if self.is_main:
+            safetensors.torch.save_model(model, str(path), metadata=METADATA)
+
+    def load_model(self, model: nn.Module, path: Path) -> None:
+        """Fill ``model`` with what `save_model` wrote, under whatever strategy."""
+        safetensors.torch.load_model(model, path)
+
+    def optimizer_tensors(self, optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, dict[str, Tensor]]:
+        """The optimizer's memory by parameter, whole on the main process. All have to call it."""
+        return {parameter: dict(state) for parameter, state in optimizer.state.items()}  # type: ignore[misc]
+
+    def load_optimizer_tensors(
+        self, optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]
+    ) -> None:
+        """Restore an optimizer's memory from whole tensors."""
+        load_by_parameter(optimizer, tensors)
+
+
+def load_by_parameter(optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
+    """Restore an optimizer's memory, given by parameter."""
+    state = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    pairs = zip(numbers, parameters, strict=True)
+    state["state"] = {number: dict(tensors[parameter]) for number, parameter in pairs if parameter in tensors}
+    optimizer.load_state_dict(state)
+
+
+def sums(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Σ x and Σ x² over all entries of all tensors, ``(2,)``, in float32."""
+    if not tensors:
+        return torch.zeros(2, device=device)
+    wide = [tensor.detach().float() for tensor in tensors]
+    total = torch.stack([tensor.sum() for tensor in wide]).sum()
+    return torch.stack((total, torch.stack(torch._foreach_norm(wide)).square().sum()))
