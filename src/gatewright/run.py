@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatewright.config import Config
     from gatewright.data import Tokenizer
     from gatewright.model.language_model import LanguageModel
+    from gatewright.pretrained.model import PretrainedModel
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -122,12 +123,16 @@ class Run:
             raise UserError(f"{self.path} has no usable checkpoint{why}")
         return path
 
-    def model(self, which: Literal["best", "last"] = "best") -> LanguageModel:
+    def model(self, which: Literal["best", "last"] = "best") -> LanguageModel | PretrainedModel:
         """The trained model in evaluation mode, on the CPU, from the best or the last checkpoint."""
         return self.load(self.checkpoint(which))
 
-    def load(self, checkpoint: Path) -> LanguageModel:
-        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU. Loads the plugins it was made with."""
+    def load(self, checkpoint: Path) -> LanguageModel | PretrainedModel:
+        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU. Loads the plugins it was made with.
+
+        A run that started from a model of transformers has one of those: a `PretrainedModel`, around ``.hf``.
+        """
+        from gatewright.hf.description import is_ours
         from gatewright.model.build import build
         from gatewright.plugins import load_plugins
         from gatewright.training.checkpoint import load_weights
@@ -136,6 +141,10 @@ class Run:
             load_plugins(self.config.plugins)
         except UserError as error:
             raise UserError(f"{error} ({self.path / PLUGINS} has what the run used)") from error
+        if not is_ours(checkpoint):
+            from gatewright.pretrained.opening import open_checkpoint
+
+            return open_checkpoint(checkpoint, self.config.model.block_size)
         model = build(self.config.model)
         load_weights(checkpoint, model)
         return model.eval()

@@ -111,7 +111,7 @@ def test_lora_trains_and_saves_alpha_with_the_adapter(build: Any, tmp_path: Path
 
 @pytest.fixture
 def no_accelerator_yet() -> Iterator[None]:
-    """accelerate keeps one state in a process, so that a trainer of an earlier test would settle the precision."""
+    """Accelerate keeps one state in a process, so that a trainer of an earlier test would settle the precision."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)

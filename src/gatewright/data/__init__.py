@@ -13,7 +13,7 @@ from gatewright.data.padding import PaddedBatch, pad_batch
 from gatewright.data.preparation import prepare
 from gatewright.data.sampler import BlockSampler
 from gatewright.data.token_array import TokenArray
-from gatewright.data.tokenization import CharTokenizer, Tokenizer, load_tokenizer
+from gatewright.data.tokenization import CharTokenizer, PretrainedTokenizer, Tokenizer, load_tokenizer
 from gatewright.data.units import Units, text_units
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Corpus",
     "Document",
     "PaddedBatch",
+    "PretrainedTokenizer",
     "TokenArray",
     "TokenizedCorpus",
     "Tokenizer",

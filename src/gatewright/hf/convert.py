@@ -30,17 +30,25 @@ from gatewright.hf.modeling import GatewrightForCausalLM
 from gatewright.hf.native import native_config
 from gatewright.model.build import build
 from gatewright.model.language_model import LanguageModel
+from gatewright.pretrained.model import PretrainedModel
+from gatewright.surgery.record import Record
 
 _CLASSES: dict[str, Any] = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM, "qwen3": Qwen3ForCausalLM}
 
 
-def to_hf(model: LanguageModel, *, native: bool = False, **values: Any) -> PreTrainedModel:
+def to_hf(model: LanguageModel | PretrainedModel, *, native: bool = False, **values: Any) -> PreTrainedModel:
     """``model`` as a Hugging Face model.
 
     A `GatewrightForCausalLM` with the very modules of ``model``: training one trains the other. With ``native``, a
-    model of the family that ``model`` is, with a copy of its weights. ``values`` go into the configuration, such as
-    ``eos_token_id``. Raises `UserError`, with ``native``, that names the first choice its nearest family does not have.
+    model of the family that ``model`` is, with a copy of its weights. ``values`` go into the configuration that is
+    made, such as ``eos_token_id``; a model of transformers is handed out as it is, with the one it has. Raises
+    `UserError`, with ``native``, that names the first choice its nearest family does not have, and for gates that
+    surgery put in.
     """
+    if isinstance(model, PretrainedModel):
+        if native and Record.read(model.hf.config) is not None:
+            raise UserError(f"transformers has no {type(model.hf).__name__} with gates: leave out native")
+        return model.hf
     if native:
         return _to_native(model, values)
     with torch.device("meta"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,3 +23,9 @@ def describe(config: ModelConfig, plugins: Mapping[str, str] | None = None) -> d
     names = {Path(path).name: content for path, content in (plugins or {}).items()}
     described = {"model_type": MODEL_TYPE, "architectures": [ARCHITECTURE], **asdict(config)}
     return described | ({"plugins": names} if names else {})
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether the model saved in ``folder`` is one of ours, and none of transformers' own."""
+    path = folder / "config.json"
+    return not path.is_file() or bool(json.loads(path.read_text(encoding="utf-8")).get("model_type") == MODEL_TYPE)

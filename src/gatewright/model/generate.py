@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,13 @@ from gatewright.errors import UserError
 from gatewright.model.language_model import LanguageModel
 from gatewright.model.sampling import Sampler
 
+if TYPE_CHECKING:
+    from gatewright.pretrained.model import PretrainedModel
+
 
 @torch.no_grad()
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | PretrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,

@@ -94,7 +94,7 @@ class LanguageModel(Trunk):
         x = self.hidden_states(
             input_ids, attention_mask=attention_mask, positions=positions, cache=cache, inputs_embeds=inputs_embeds
         )
-        logits = F.linear(x, self.embedding.weight) if self.head is None else self.head(x)
+        logits = self.logits(x)
         if labels is not None:
             if targets is not None:
                 raise ValueError("give either labels or targets")
@@ -105,6 +105,10 @@ class LanguageModel(Trunk):
         entropy = F.cross_entropy(wide, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
         aux = self.aux_loss()
         return Output(logits, entropy if aux is None else entropy + aux, entropy, aux)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head alone: logits ``(…, V)`` of any part of `hidden_states`, ``(…, D)``."""
+        return F.linear(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
 
     def new_cache(self, capacity: int | None = None) -> KVCache:
         """An empty cache for one generation of at most ``capacity`` tokens (``block_size`` if left out)."""

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewright.config import Config
-from gatewright.model.cost import cost
 from gatewright.study.analysis import Analysis
 from gatewright.study.gather import State
 from gatewright.study.plan import Study
@@ -30,6 +29,7 @@ from gatewright.study.wording import (
     percent,
     sentence,
 )
+from gatewright.training.subject import subject_cost
 
 STATE_STYLES: dict[State, str] = {
     "waiting": "dim", "running": "bold cyan", "finished": "green", "diverged": "bold red", "failed": "bold red",
@@ -94,7 +94,7 @@ def status(path: str | Path) -> RenderableType:
 def describe_plan(plan: Plan, lines: Sequence[str] = ()) -> RenderableType:
     """What a study would run: arms with both costs, runs, tokens and FLOPs in all, and below it ``lines``."""
     study = plan.study
-    costs = {arm: cost(config.model) for arm, config in plan.configs.items()}
+    costs = {arm: subject_cost(config) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]
     table = Table(title=Text(f"Study {study.name}", style="bold"), title_justify="left", header_style="dim")
     table.add_column("arm and what it overrides", overflow="fold")

@@ -62,6 +62,9 @@ def make_plan(study: Study) -> Plan:
         except UserError as error:
             raise UserError(f"arm '{name}': {error}") from error
     if study.match != "none":
+        for name, config in configs.items():
+            if config.init is not None:
+                raise UserError(f"arm '{name}': init={config.init} has its own sizes; say match: none")
         reference = configs[study.baseline].model
         for name in study.challengers:
             if not _sets_width(study.arms[name].overrides):

@@ -55,7 +55,7 @@ def _open(kind: Any, folder: Path, record: Record, options: dict[str, Any]) -> t
 
     def construct(self: Any, *args: Any, **kwargs: Any) -> None:
         kind.__init__(self, *args, **kwargs)
-        _put_gates(self, record)
+        put_gates(self, record)
 
     names = {"__init__": construct, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     opened: Any = type(kind.__name__, (kind,), names)
@@ -64,7 +64,8 @@ def _open(kind: Any, folder: Path, record: Record, options: dict[str, Any]) -> t
     return model, info
 
 
-def _put_gates(model: Any, record: Record) -> None:
+def put_gates(model: Any, record: Record) -> None:
+    """Give ``model``, as it is without gates, those that ``record`` tells of; their weights are yet to be read."""
     if record.layers:
         where = {"layers": record.layers, "path": record.path, "layout": record.layout}
         patch(model, record.gate, record.form, record.alpha, preserve=False, **where)

@@ -10,7 +10,8 @@ from gatewright.model.cost import cost
 from gatewright.study.plan import load_study
 from gatewright.study.trials import make_plan
 
-FILES = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[3] / "studies").glob("*.yaml"))
+FILES = [file for file in SHIPPED if not any(override.startswith("init=") for override in load_study(file).base)]
 SCALED = [file for file in FILES if "scale=seed" in load_study(file).base]
 
 

@@ -44,11 +44,15 @@ class PretrainedTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, name: str) -> PretrainedTokenizer:
-        """Open a tokenizer by its name on the hub or from a local folder; `UserError` if that does not work."""
-        place = resolve("data.tokenizer", name)
+        """Open a tokenizer by its name on the hub, from a local folder or a GGUF file; `UserError` if that fails."""
+        path, given = Path(name).expanduser(), {}
+        if path.suffix == ".gguf" and path.is_file():
+            place, given = str(path.parent), {"gguf_file": path.name}
+        else:
+            place = resolve("data.tokenizer", name)
         transformers = import_extra("transformers", "hf", f"data.tokenizer={name}: a Hugging Face tokenizer")
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, **given)
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
@@ -67,6 +71,25 @@ class PretrainedTokenizer(Tokenizer):
             options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
             rows = [self.inner(text, **options)["input_ids"] for text in texts]
         return [np.array(row, dtype=np.uint32) for row in rows]
+
+    def prompt(self, text: str, *, chat: bool = False) -> list[int]:
+        """The ids of a whole prompt, with the special tokens that a text starts with; ``chat``: as a user's message."""
+        if not chat:
+            return [int(i) for i in self.inner.encode(text)]
+        message = [{"role": "user", "content": text}]
+        written = self.inner.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        if self._backend is None:
+            return [int(i) for i in self.inner.encode(written, add_special_tokens=False)]
+        self._backend.encode_special_tokens = False  # here the format's own marks are meant
+        try:
+            return [int(i) for i in self._backend.encode(written, add_special_tokens=False).ids]
+        finally:
+            self._backend.encode_special_tokens = True
+
+    @property
+    def has_chat_format(self) -> bool:
+        """Whether the tokenizer comes with a format for conversations."""
+        return bool(getattr(self.inner, "chat_template", None))
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         options = {"skip_special_tokens": skip_special_tokens, "clean_up_tokenization_spaces": False}

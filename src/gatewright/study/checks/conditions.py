@@ -7,6 +7,7 @@ from typing import Any
 
 from gatewright.study.checks.remark import Remark
 from gatewright.study.gather import ArmResult
+from gatewright.study.kind import is_rewarded
 from gatewright.study.plan import Study
 from gatewright.study.trials import differences
 from gatewright.study.wording import percent
@@ -14,9 +15,11 @@ from gatewright.study.wording import percent
 PARAMETERS_TOLERANCE = 0.01
 FLOPS_TOLERANCE = 0.02
 
+CACHE = "data.cache_dir"
 BATCH = "train.batch_size × train.grad_accumulation"
 
 CONDITIONS = {
+    "init": "the weights they start from",
     "train.max_steps": "the number of steps",
     BATCH: "the effective batch",
     "model.block_size": "the sequence length",
@@ -26,6 +29,18 @@ CONDITIONS = {
     "parallel.mode": "the parallel mode",
 }
 """Settings that equal conditions demand to be equal, besides everything under ``data``."""
+
+RL_CONDITIONS = {
+    "init": "the model they start from",
+    "task": "the task",
+    "rl.paths": "the paths of a question",
+    "rl.max_new_tokens": "the longest completion",
+    "rl.train_questions": "the questions to learn from",
+    "rl.updates_per_rollout": "the updates on the same paths",
+    "rl.eval_questions": "the evaluation set",
+    "rl.eval_samples": "the samples of an evaluation",
+}
+"""Those that reinforcement learning adds."""
 
 
 def size(study: Study, arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
@@ -49,9 +64,10 @@ def conditions(study: Study, designs: Mapping[str, Mapping[str, Any]]) -> Iterat
     """Unequal data, batch, steps or precision; and what else differs in training, as a note."""
     for name, against in study.family:
         changed = differences(_with_batch(designs[against]), _with_batch(designs[name]))
-        unequal = [c for c in changed if c[0] in CONDITIONS or (c[0].startswith("data.") and c[0] != "data.cache_dir")]
+        named = CONDITIONS | (RL_CONDITIONS if is_rewarded(designs) else {})
+        unequal = [c for c in changed if _condition(c[0]) in named or (c[0].startswith("data.") and c[0] != CACHE)]
         for key, was, now in unequal:
-            what = CONDITIONS.get(key, f"the data ({key})")
+            what = named.get(_condition(key), f"the data ({key})")
             yield Remark(
                 "warning", "conditions",
                 f"{name} and {against} differ in {what}: {key} is {now} against {was}. "
@@ -64,6 +80,11 @@ def conditions(study: Study, designs: Mapping[str, Mapping[str, Any]]) -> Iterat
         ]
         if tuned:
             yield Remark("note", "training", f"{name} is trained differently from {against}: {'; '.join(tuned)}.")
+
+
+def _condition(key: str) -> str:
+    """The setting that a key of a design is, or is a knob of."""
+    return "task" if key.startswith("task.") else key
 
 
 def _with_batch(design: Mapping[str, Any]) -> dict[str, Any]:
