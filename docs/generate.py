@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 import gatewright as gw
 from gatewright.config import Config, from_dict, list_presets
+from gatewright.config.compose import GROUPS, OVERLAYS
 from gatewright.contract import Case
 from gatewright.data.corpora import list_corpora
 from gatewright.data.corpora.base import corpus_classes
@@ -67,8 +68,9 @@ def blocks(cls: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, s
     hints, rows, inside = get_type_hints(cls), [], []
     for field in dataclasses.fields(cls):
         key = f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(hints[field.name]):
-            inside.append((hints[field.name], f"{key}."))
+        choices = (hints[field.name], *get_args(hints[field.name]))  # a block, or a block or null
+        if block := next((choice for choice in choices if dataclasses.is_dataclass(choice)), None):
+            inside.append((block, f"{key}."))
             continue
         part, kind = field.metadata["part"], in_words(hints[field.name])
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
@@ -80,14 +82,14 @@ def blocks(cls: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, s
 
 def presets(group: str) -> list[dict[str, Any]]:
     """Each preset of a group: the comment at the head of its file, and what it sets other than the default."""
-    block = get_type_hints(Config).get(group)
+    block = None if group in OVERLAYS else get_type_hints(Config)[group]
     found = []
     for name in list_presets(group):
         lines = files(PRESETS).joinpath(group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         about = " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
         with initialize_config_module(version_base="1.3", config_module=PRESETS):
             values: Any = OmegaConf.to_container(compose(overrides=[f"+{group}={name}"]))
-        if block is None:  # a scale, which sets keys of several blocks
+        if block is None:  # sets keys of several blocks
             chosen, default = flatten(values[group]), {}
         else:
             chosen, default = dataclasses.asdict(from_dict(block, values[group])), dataclasses.asdict(block())
@@ -124,7 +126,7 @@ def configuration_page() -> dict[str, Any]:
     """What configuration.md shows."""
     built = {name: gw.load_config([f"model={name}"]).model for name in list_presets("model")}
     models = [(name, gw.architecture_name(model), gw.cost(model)) for name, model in built.items()]
-    groups = {group: presets(group) for group in ("model", "data", "train", "scale")}
+    groups = {group: presets(group) for group in (*GROUPS, *OVERLAYS)}
     return {"blocks": list(blocks(Config)), "groups": groups, "models": models}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -10,10 +11,13 @@ from gatewright.errors import RunError, StoppedError, UserError
 
 # each adds its verbs; their order is that of --help
 from gatewright.cli import runs  # noqa: F401  # isort: skip
+from gatewright.cli import evaluation  # noqa: F401  # isort: skip
 from gatewright.cli import studies  # noqa: F401  # isort: skip
+from gatewright.cli import reasoning  # noqa: F401  # isort: skip
 from gatewright.cli import look_at_runs  # noqa: F401  # isort: skip
 from gatewright.cli import export  # noqa: F401  # isort: skip
 from gatewright.cli import authors  # noqa: F401  # isort: skip
+from gatewright.cli import planning  # noqa: F401  # isort: skip
 from gatewright.cli import look  # noqa: F401  # isort: skip
 
 __all__ = ["app", "main"]
@@ -35,4 +39,5 @@ def main() -> NoReturn:
 
 
 def _complain(error: Exception) -> None:
-    print(f"gatewright: {' '.join(str(error).split())}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of one run, one speaks
+        print(f"gatewright: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Verbs for one run: train, eval, generate."""
+"""Verbs for one run: train, generate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from gatewright.cli.app import (
     app,
     console,
     plain,
-    print_mapping,
 )
 
 
@@ -36,25 +35,6 @@ def train(overrides: Overrides = None, config: ConfigFile = None) -> None:
     run = train(load_config(overrides or [], config))
     if run.status == "interrupted":
         raise typer.Exit(INTERRUPTED)
-
-
-@app.command("eval")
-def evaluate(
-    run: RunFolder,
-    checkpoint: Which = "best",
-    tokens: Annotated[
-        int | None, typer.Option(min=1, help="validation tokens to score; as in training if left out")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a trained run on its validation text: loss, perplexity per token, word and byte, token accuracy.
-
-    [bold]gatewright eval runs/x --checkpoint last --tokens 200000[/bold]
-    """
-    from gatewright.evaluate.run import evaluate_run
-    from gatewright.run import Run
-
-    print_mapping(evaluate_run(Run(run), which=checkpoint, tokens=tokens).as_dict(), as_json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from gatewright.config.compose import list_presets, load_config
 from gatewright.config.config import Config, from_dict, from_yaml, to_yaml
 from gatewright.config.data import DataConfig
 from gatewright.config.model import GateConfig, ModelConfig
+from gatewright.config.rl import RLConfig
 from gatewright.config.train import ParallelConfig, TrainConfig
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "GateConfig",
     "ModelConfig",
     "ParallelConfig",
+    "RLConfig",
     "TrainConfig",
     "from_dict",
     "from_yaml",

@@ -50,8 +50,8 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     """The configuration that presets, an optional file, and overrides give; all of it checked.
 
     ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. ``scale=laptop`` sets size,
-    text and budget together, on top of these, and ``rl=grpo`` everything for reinforcement learning. With ``config_file`` (such
-    as the ``config.yaml`` of a run) that file takes the place of the default presets. Files under ``plugins`` are
+    text and budget together, on top of these, and ``rl=grpo`` a recipe of reinforcement learning. With ``config_file``
+    (such as the ``config.yaml`` of a run) that file takes the place of the default presets. Files under ``plugins`` are
     executed. Raises `UserError`.
     """
     parsed = _parse(overrides)
@@ -75,7 +75,12 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
     keys = {key for override in assigned for key in _keys(override.key_or_group, _plain(override.value()))}
     if "model.vocab_size" in keys and "data.vocabulary" not in keys:
         config.data.vocabulary = "model"
-    _settle_model(config.model, keys)
+    if config.init is None and config.patch is None:
+        _settle_model(config.model, keys)
+    else:
+        from gatewright.pretrained.settle import settle
+
+        settle(config, keys, chosen)
     return config
 
 

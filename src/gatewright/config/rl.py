@@ -27,10 +27,8 @@ class LoRAConfig:
         for name in ("r", "alpha"):
             if getattr(self, name) < 1:
                 raise UserError(f"rl.lora.{name}={getattr(self, name)}: must be at least 1")
-        names = (
-            isinstance(self.targets, (list, tuple)) and self.targets and all(isinstance(t, str) for t in self.targets)
-        )
-        if not (isinstance(self.targets, str) or names):
+        named = isinstance(self.targets, list) and self.targets and all(isinstance(t, str) for t in self.targets)
+        if self.targets != "all-linear" and not named:
             raise UserError(f"rl.lora.targets={self.targets!r}: expected all-linear or a list of names of layers")
 
 

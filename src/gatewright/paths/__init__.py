@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from gatewright.paths.make import make_similarity
     from gatewright.paths.picture import listening_table, who_heard_whom
     from gatewright.paths.rollout import Rollout
-    from gatewright.paths.scoring import add_divergence, compare_again, rebuild_inputs, token_log_probs
+    from gatewright.paths.scoring import (
+        TokenScores,
+        add_divergence,
+        compare_again,
+        rebuild_inputs,
+        token_log_probs,
+        token_scores,
+    )
 
 _HOME = {
     "AdaptiveWeight": "gatewright.paths.adaptive",
@@ -36,16 +43,19 @@ _HOME = {
     "listening_table": "gatewright.paths.picture",
     "who_heard_whom": "gatewright.paths.picture",
     "Rollout": "gatewright.paths.rollout",
+    "TokenScores": "gatewright.paths.scoring",
     "add_divergence": "gatewright.paths.scoring",
     "compare_again": "gatewright.paths.scoring",
     "rebuild_inputs": "gatewright.paths.scoring",
     "token_log_probs": "gatewright.paths.scoring",
+    "token_scores": "gatewright.paths.scoring",
 }
 
 __all__ = [
     "AdaptiveWeight",
     "Diagnostics",
     "Rollout",
+    "TokenScores",
     "add_divergence",
     "attend",
     "blend",
@@ -61,6 +71,7 @@ __all__ = [
     "rebuild_inputs",
     "token_entropy",
     "token_log_probs",
+    "token_scores",
     "uniform",
     "who_heard_whom",
 ]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatewright.errors import RunError, UserError
+from gatewright.errors import RunError, UserError, unknown
 from gatewright.paths.adaptive import AdaptiveWeight
 from gatewright.paths.delimiter import Spelling, just_ended, spellings
 from gatewright.paths.diagnostics import Diagnostics
 from gatewright.paths.drawing import check_sampling, draw_tokens
-from gatewright.paths.gate import Gate, Heard, make_gate
+from gatewright.paths.gate import Gate, Heard, make_gate, make_probe
 from gatewright.paths.keys import draw_keys
 from gatewright.paths.policies import Policy, evaluating, places, policy_of
-from gatewright.paths.rollout import Rollout
+from gatewright.paths.rollout import Blend, Rollout
 from gatewright.paths.similarities.base import Similarity
 from gatewright.paths.text import text_of
 
@@ -31,6 +31,7 @@ def generate(
     paths: int = 8,
     similarity: str | Similarity = "cosine",
     blend_weight: float | AdaptiveWeight = 0.1,
+    blends: Blend = "embeddings",
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_new_tokens: int = 256,
@@ -41,6 +42,7 @@ def generate(
     path_ids: Sequence[int] | None = None,
     keep_signals: bool = False,
     diagnostics: Diagnostics | None = None,
+    probe: str | Similarity | None = None,
 ) -> Rollout:
     """Continue each prompt along ``paths`` paths that listen to one another while they think (M3PO, arXiv:2512.01485).
 
@@ -53,7 +55,10 @@ def generate(
     question, path, step, and the distribution drawn from; ``question_ids`` and ``path_ids`` number them, by their order
     if left out. With λ = 0 or `none` the gate is not there: this is plain sampling.
 
-    ``keep_signals`` keeps what a learnable similarity compares. ``diagnostics`` take in every step. Dropout is off.
+    ``blends="logits"`` blends, in place of next inputs, the logits from which a token is drawn (`blend_logits`).
+
+    ``keep_signals`` keeps what a learnable similarity compares. ``diagnostics`` take in every step; where no gate is
+    there they have the statistics of a ``probe``, a similarity that is computed and that nobody hears. Dropout is off.
     Raises `UserError` before any work for arguments that cannot be, `RunError` where the model's output is no number.
     """
     policy = policy_of(model)
@@ -68,9 +73,13 @@ def generate(
     if end_ids is None:
         end_ids = sorted(policy.end_ids | (text_of(tokenizer).end_ids if tokenizer is not None else set()))
     ends = torch.tensor(list(end_ids), dtype=torch.long, device=policy.device)
-    gate = make_gate(policy, similarity, blend_weight, keep_signals=keep_signals)
-    journal = _Journal(len(prompts), paths, max_new_tokens, policy.device)
-    with evaluating(model):
+    if blends not in get_args(Blend):
+        raise unknown("blends", blends, get_args(Blend))
+    gate = make_gate(policy, similarity, blend_weight, keep_signals=keep_signals, blends=blends)
+    if gate is None and diagnostics is not None and probe is not None:
+        gate = make_probe(policy, probe)
+    journal = _Journal(len(prompts), paths, max_new_tokens, policy.device, blends)
+    with evaluating(policy.model):
         cache = policy.new_cache(ids.shape[1] + max_new_tokens)
         logits = policy.next_logits(policy.embed(ids), mask, places(mask), cache)
         rows = torch.arange(len(prompts) * paths, device=policy.device)  # of the cache; question · N + path
@@ -81,12 +90,21 @@ def generate(
             if not log_probs.amax(-1).isfinite().all():
                 raise RunError(f"the model's next-token distribution is not a number at step {step}")
             keys = draw_keys(seed, questions[:, None], numbers, step)
+            if blends == "logits":
+                logits = logits.float()
+                live = journal.thinks.view(journal.grid).clone()
+                heard = _listen(gate, journal, step, rows, log_probs, logits, keys)
+                log_probs = logits.log_softmax(-1)
             drawn = draw_tokens(log_probs, keys.flatten()[rows], temperature=temperature, top_p=top_p)
             journal.draw(step, rows, drawn, log_probs, ends, delimiters)
+            if blends == "logits":
+                _observe(diagnostics, journal, step, live, heard)
             if step + 1 == max_new_tokens or not journal.alive.any():
                 break
             inputs = policy.embed(journal.tokens[rows, step][:, None])[:, 0]
-            _listen(gate, journal, step, rows, log_probs, inputs, keys, diagnostics)
+            if blends == "embeddings":
+                heard = _listen(gate, journal, step, rows, log_probs, inputs, keys)
+                _observe(diagnostics, journal, step, journal.thinks.view(journal.grid), heard)
             kept = journal.alive[rows].nonzero()[:, 0]
             if 2 * len(kept) <= len(rows):  # most have ended: let them go
                 rows, context, inputs = rows[kept], context[kept], inputs[kept]
@@ -99,8 +117,8 @@ def generate(
 class _Journal:
     """The state of all R = B · N paths, and what a rollout keeps of it."""
 
-    def __init__(self, questions: int, paths: int, steps: int, device: torch.device) -> None:
-        self.grid = (questions, paths)
+    def __init__(self, questions: int, paths: int, steps: int, device: torch.device, blends: Blend) -> None:
+        self.grid, self.blends = (questions, paths), blends
         rows = questions * paths
         self.tokens = torch.zeros(rows, steps, dtype=torch.long, device=device)
         self.log_probs = torch.zeros(rows, steps, device=device)
@@ -154,36 +172,46 @@ class _Journal:
             steps=torch.tensor(self.steps, dtype=torch.long, device=lengths.device),
             attention=attention,
             signals=torch.stack(self.signals) if self.signals else None,
+            blend=self.blends,
         )
 
 
 def _listen(
-    gate: Gate | None,
-    journal: _Journal,
-    step: int,
-    rows: Tensor,
-    log_probs: Tensor,
-    inputs: Tensor,
-    keys: Tensor,
-    diagnostics: Diagnostics | None,
-) -> None:
-    """Let paths listen, in the questions where two or more think: what they hear goes into ``inputs`` ``(r, D)``."""
+    gate: Gate | None, journal: _Journal, step: int, rows: Tensor, log_probs: Tensor, own: Tensor, keys: Tensor
+) -> tuple[Heard, Tensor] | None:
+    """Let paths listen, in the questions where two or more think: what they hear goes into ``own`` ``(r, …)``.
+
+    What was heard, and by which questions ``(B,)``; None if by nobody.
+    """
     live = journal.thinks.view(journal.grid)
-    tokens = journal.tokens[:, step].view(journal.grid)
     questions = live.sum(-1) > 1
-    heard = None
-    if gate is not None and questions.any():
-        place = torch.zeros(live.numel(), dtype=torch.long, device=rows.device)  # those let go: any row, never heard
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        place = place.view(journal.grid)[questions]
-        heard = gate(log_probs[place], inputs[place], live[questions], keys[questions])
-        inputs[place[live[questions]]] = heard.inputs[live[questions]]
-        journal.hear(step, questions, heard)
-    if diagnostics is not None:
-        nothing = log_probs.new_zeros(*live.shape, live.shape[1])
-        similarity = nothing if heard is None else _spread(heard.similarity, questions)
-        attention = nothing if heard is None else _spread(heard.attention, questions)
-        diagnostics.add(similarity, attention, live, tokens)
+    if gate is None or not questions.any():
+        return None
+    place = torch.zeros(live.numel(), dtype=torch.long, device=rows.device)  # those let go: any row, never heard
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    place = place.view(journal.grid)[questions]
+    heard = gate(log_probs[place], own[place], live[questions], keys[questions])
+    own[place[live[questions]]] = heard.blended[live[questions]]
+    journal.hear(step, questions, heard)
+    return heard, questions
+
+
+def _observe(
+    diagnostics: Diagnostics | None, journal: _Journal, step: int, live: Tensor, heard: tuple[Heard, Tensor] | None
+) -> None:
+    """Feed the diagnostics with one step."""
+    if diagnostics is None:
+        return
+    tokens = journal.tokens[:, step].view(journal.grid)
+    if heard is None:
+        nothing = torch.zeros(*live.shape, live.shape[1], device=live.device)
+        diagnostics.add(nothing, nothing, live, tokens)
+    else:
+        found, questions = heard
+        weights = _spread(found.weights, questions)
+        diagnostics.add(
+            _spread(found.similarity, questions), _spread(found.attention, questions), live, tokens, weights > 0
+        )
 
 
 def _spread(values: Tensor, questions: Tensor) -> Tensor:

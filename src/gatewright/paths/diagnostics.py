@@ -20,7 +20,7 @@ class Diagnostics:
     - ``listening_share``: of all live paths, those that heard somebody.
 
     Sums stay on the device until `result`. A statistic that was never fed is absent; with `none` only
-    ``listening_share`` is there, and 0.
+    ``listening_share`` is there, and 0, unless a probe was computed in its place.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,22 @@ class Diagnostics:
         self._counts: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def add(self, similarity: Tensor, attention: Tensor, live: Tensor, tokens: Tensor | None = None) -> None:
-        """Take in one step, or many: S and A ``(..., N, N)``, ``live`` and the sampled ``tokens`` ``(..., N)``."""
+    def add(
+        self,
+        similarity: Tensor,
+        attention: Tensor,
+        live: Tensor,
+        tokens: Tensor | None = None,
+        blended: Tensor | None = None,
+    ) -> None:
+        """Take in one step, or many: S and A ``(..., N, N)``, ``live`` and the sampled ``tokens`` ``(..., N)``.
+
+        ``blended`` ``(..., N)`` says which paths took in what they attended to; all, if left out.
+        """
         heard, hears = peers(live), listeners(attention)
         spread = entropy(attention)
-        self._mean("listening_share", hears.to(attention.dtype), live)
+        took = hears if blended is None else hears & blended
+        self._mean("listening_share", took.to(attention.dtype), live)
         self._mean("attention_entropy", spread, hears)
         self._mean("effective_peers", spread.exp(), hears)
         self._mean("attention_max", attention.amax(-1), hears)

@@ -102,7 +102,8 @@ class OwnPolicy(Policy):
         return logits
 
     def features(self, inputs: Tensor, mask: Tensor, positions: Tensor) -> tuple[Tensor, Head]:
-        return self.model(inputs_embeds=inputs, attention_mask=mask, positions=positions).logits, nn.Identity()
+        hidden = self.model.hidden_states(inputs_embeds=inputs, attention_mask=mask, positions=positions)
+        return hidden, self.model.logits
 
 
 class HuggingFacePolicy(Policy):
@@ -179,9 +180,12 @@ class HuggingFacePolicy(Policy):
 
 def policy_of(model: nn.Module) -> Policy:
     """The face of ``model``. Raises `UserError` for what is no language model."""
-    if not isinstance(model, LanguageModel) and not hasattr(model, "get_input_embeddings"):
+    model = getattr(model, "hf", model)  # one of transformers as our trainer holds it
+    if isinstance(model, LanguageModel):
+        return OwnPolicy(model)
+    if not hasattr(model, "get_input_embeddings"):
         raise UserError(f"paths need a causal language model, not {type(model).__name__}")
-    return OwnPolicy(model) if isinstance(model, LanguageModel) else HuggingFacePolicy(model)
+    return HuggingFacePolicy(model)
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gatewright.paths.text import text_of
+
+Blend = Literal["embeddings", "logits"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Rollout:
     by more than recomputed log-probabilities may differ."""
     signals: Tensor | None = None
     """``(S, B, N, F)``: what a learnable similarity compared at those steps, if it was to be kept."""
+    blend: Blend = "embeddings"
+    """What was blended. With ``logits`` a path listens *before* it draws: attention and blend weights of step t belong
+    to the distribution that y^t is drawn from, among the paths that had not left thinking by then."""
+
+    @property
+    def live(self) -> Tensor:
+        """``(B, N, T)``: which paths could hear and be heard, at each step."""
+        if self.blend == "embeddings":
+            return self.thinking
+        return torch.cat((torch.ones_like(self.thinking[..., :1]), self.thinking[..., :-1]), dim=-1)
 
     @property
     def mask(self) -> Tensor:
@@ -52,7 +64,7 @@ class Rollout:
 
     @property
     def listened(self) -> Tensor:
-        """``(B, N, T)``: whether the path heard somebody after it had drawn this token."""
+        """``(B, N, T)``: whether the path heard somebody after (``blend=logits``: before) it had drawn this token."""
         return self.blend_weights > 0
 
     def texts(self, tokenizer: Any) -> list[list[str]]:
@@ -61,12 +73,30 @@ class Rollout:
         pairs = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
         return [[text.decode(path[:n]) for path, n in zip(paths, lengths, strict=True)] for paths, lengths in pairs]
 
+    def trimmed(self) -> Rollout:
+        """The same without the steps and the padding that nobody needs any more, after `select`."""
+        start = int((~self.prompt_mask.any(0)).sum())
+        end = max(1, int(self.lengths.max()))
+        among = self.steps < end
+        return dataclasses.replace(
+            self,
+            prompt_ids=self.prompt_ids[:, start:],
+            prompt_mask=self.prompt_mask[:, start:],
+            tokens=self.tokens[..., :end],
+            log_probs=self.log_probs[..., :end],
+            thinking=self.thinking[..., :end],
+            blend_weights=self.blend_weights[..., :end],
+            steps=self.steps[among],
+            attention=self.attention[among],
+            signals=None if self.signals is None else self.signals[among],
+        )
+
     def select(self, questions: Tensor | slice) -> Rollout:
         """Some of the questions, such as those of a micro-batch."""
         kept = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name, value in kept.items():
             if name in ("attention", "signals"):
                 kept[name] = None if value is None else value[:, questions]
-            elif name != "steps":
+            elif name not in ("steps", "blend"):
                 kept[name] = value[questions]
         return Rollout(**kept)

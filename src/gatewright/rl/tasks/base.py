@@ -43,6 +43,11 @@ class Task(ABC):
         Raises `UserError` for an unknown split and for more questions than there are.
         """
 
+    def at_most(self, split: Split, count: int, seed: int = 0) -> list[Question]:
+        """The first ``count`` of `questions`, or all there are where there are fewer."""
+        check_request(self, split, count)
+        return self.questions(split, seed=seed)[:count]
+
     @abstractmethod
     def make_reward(self) -> AnswerReward:
         """A new reward for this task's completions."""

@@ -37,6 +37,15 @@ class GeneratedTask(Task):
         check_request(self, split, count)
         if count is None:
             raise UserError(f"task '{self.name}' makes its questions up: say how many")
+        found = self.at_most(split, count, seed)
+        if len(found) < count:
+            raise UserError(
+                f"count={count}: task '{self.name}' has about {len(found)} different questions in '{split}'"
+            )
+        return found
+
+    def at_most(self, split: Split, count: int, seed: int = 0) -> list[Question]:
+        check_request(self, split, count)
         low, high = HELD_OUT[split]
         found: list[Question] = []
         seen: set[str] = set()
@@ -51,11 +60,9 @@ class GeneratedTask(Task):
                 misses = 0
             else:
                 misses += 1
-            if len(found) == count:
-                return found
-            if misses > PATIENCE:
+            if len(found) == count or misses > PATIENCE:
                 break
-        raise UserError(f"count={count}: task '{self.name}' has about {len(found)} different questions in '{split}'")
+        return found
 
 
 class SmallTask(GeneratedTask):

@@ -1,0 +1,1 @@
+"""Reinforcement learning: group-relative policy gradients on paths that may listen to one another."""

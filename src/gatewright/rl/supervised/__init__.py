@@ -1,0 +1,1 @@
+"""Supervised learning of a task's demonstrations: the start that reinforcement learning goes on from."""
