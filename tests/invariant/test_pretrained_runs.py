@@ -288,7 +288,7 @@ def test_what_init_decides_can_be_said_otherwise_where_that_is_sound(
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(start: Callable[..., Config], console: Console) -> None:
     config = start("run")
     config.data.tokenizer = "bpe-310"
-    with pytest.raises(UserError, match="init=.* has 300 tokens, fewer than the 310 of data.tokenizer=bpe-310"):
+    with pytest.raises(UserError, match=r"init=.* has 300 tokens, fewer than the 310 of data.tokenizer=bpe-310"):
         gatewright.train(config, console=console)
     assert not Path(config.out or "").exists()
 

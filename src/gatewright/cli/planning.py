@@ -32,7 +32,7 @@ def plan_training(words: Words = None, config: ConfigFile = None, as_json: AsJso
 
     Machine: gpus, kind, per_node, network (Gbit/s a device).
 
-    Use: mode (none, ddp, zero1, fsdp2), checkpointing (none, feedforward, block), precision, batch_tokens,
+    Use: mode (none, ddp, zero1, fsdp2), recompute (none, feedforward, blocks), precision, batch_tokens,
     micro_batch, mfu (0.4 assumes 40 %).
 
     What is left out is chosen, and the choice is printed. With --config the model is that of the file.
@@ -59,7 +59,7 @@ def _print_head(made: Plan) -> None:
         f"{made.batch_tokens:,} tokens = {request.gpus:,} devices x {choice.micro_batches:,} micro-batches x "
         f"{choice.micro_batch:,} sequences x {subject.model.block_size:,}"
     )
-    chosen = f"mode {choice.mode}, checkpointing {choice.checkpointing}, batch of {batch}"
+    chosen = f"mode {choice.mode}, recompute {choice.recompute}, batch of {batch}"
     console.print(f"{machine}: {chosen}", highlight=False)
     if not choice.fits:
         needed = f"fsdp2 would on {made.needed:,}, without accumulation" if made.needed else "more devices do not help"
@@ -80,7 +80,7 @@ def _print_memory(made: Plan) -> None:
     names = list(made.largest[made.choice.mode])
     own = made.choice.micro_batch * made.choice.micro_batches
     title = f"Largest micro-batch that fits, of {own:,} sequences a device and step"
-    fitting = table(title, "checkpointing", *made.largest)
+    fitting = table(title, "recompute", *made.largest)
     fitting.min_width = len(title)
     for name in names:
         sizes = (f"{made.largest[mode][name]:,}" for mode in made.largest)

@@ -28,7 +28,7 @@ def prepare(overrides: Overrides = None, config: ConfigFile = None) -> None:
 
     [bold]gatewright rl prepare task=chain_sum out=runs/reasoner[/bold]
 
-    Two minutes on two cores. It is [bold]gatewright train scale=reasoner[/bold]; everything can be overridden.
+    A matter of minutes on a CPU. It is [bold]gatewright train scale=reasoner[/bold]; everything can be overridden.
     """
     _train("scale", "reasoner", overrides, config)
 
