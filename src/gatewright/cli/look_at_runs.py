@@ -38,7 +38,9 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="an arm, or one of its runs; the study's, or the first run's, if left out")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="val_loss, val_perplexity, …; the study's, or val_loss")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="val_loss, val_perplexity, …; the study's, or val_loss, or val_accuracy")
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(help="share of the baseline within which arms are equivalent; 0.005, or the study's")
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pandas as pd
 
 from gatewright.files import write_atomic
 from gatewright.study.checks import Remark, remarks
+from gatewright.study.convergence import Courses, courses
 from gatewright.study.gather import ArmResult, TrialResult, gather
+from gatewright.study.kind import is_rewarded, learns_task
 from gatewright.study.plan import LEARNING_RATE, Study
 from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.sequential import compare_sequential
+from gatewright.study.series import Axis
 from gatewright.study.statistics import Comparison, compare_paired, correct_family
 from gatewright.study.store import StudyFolder, plan_hash
 from gatewright.study.tuning import RateChoice, rate_choice
@@ -72,6 +76,21 @@ class Analysis:
         """The trials that failed or diverged."""
         return [t for arm in self.arms.values() for t in arm.trials if t.state in ("failed", "diverged")]
 
+    @property
+    def rewarded(self) -> bool:
+        """Whether the study is of reinforcement learning."""
+        return is_rewarded(self.designs)
+
+    @property
+    def axis(self) -> Axis:
+        """What curves are aligned by: tokens, or steps where those of one step differ between seeds."""
+        return "step" if learns_task(self.designs) else "tokens"
+
+    @cached_property
+    def courses(self) -> Courses | None:
+        """How arms that learn from rewards went over training, best first; None for other studies."""
+        return courses(self.ranking, self.baseline, self.study.judged_by) if self.rewarded else None
+
     def comparison(self, arm: str) -> Comparison | None:
         """The arm's comparison with the baseline, if there is one."""
         return next((c for c in self.comparisons if (c.arm, c.baseline) == (arm, self.study.baseline)), None)
@@ -127,6 +146,7 @@ class Analysis:
                 for r in self.remarks
                 if r.code != "environment"  # which machine or commit a run met is the report's to tell
             ],
+            **({} if self.courses is None else {"listening": self.courses.to_dict()}),
         }
 
     def _details(self, c: Comparison) -> dict[str, Any]:

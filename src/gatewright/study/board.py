@@ -16,7 +16,7 @@ from gatewright.study.analysis import Analysis
 from gatewright.study.gather import State
 from gatewright.study.plan import Study
 from gatewright.study.process import trial_processes
-from gatewright.study.progress import TrialRow, trial_rows
+from gatewright.study.progress import Progress, TrialRow, trial_rows
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, trials_of
 from gatewright.study.wording import (
@@ -49,7 +49,8 @@ def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -
     )
     for column in ("arm", "seed", "state"):
         table.add_column(column)
-    for column in ("step", "loss", "val loss", "tok/s", "ETA"):
+    known = [row.progress for row in rows if row.progress.step] or [Progress()]
+    for column in ("step", known[0].trained.name, known[0].judged.name, "tok/s", "ETA"):
         table.add_column(column, justify="right")
     shown = list(rows)
     if most is not None and len(shown) > most:
@@ -62,8 +63,8 @@ def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -
             str(row.trial.seed),
             Text(row.state, style=STATE_STYLES[row.state]),
             f"{progress.step:,}/{row.max_steps:,} {progress.step / row.max_steps:4.0%}",
-            metric_value(progress.loss),
-            metric_value(progress.val_loss),
+            metric_value(progress.trained.value),
+            metric_value(progress.judged.value),
             count(progress.tokens_per_second) if running else "",
             duration(row.seconds_left) if running and row.seconds_left is not None else "",
         )
@@ -107,13 +108,15 @@ def describe_plan(plan: Plan, lines: Sequence[str] = ()) -> RenderableType:
             Text.assemble((name, "bold"), *((f"\n  {override}", "dim") for override in study.arms[arm].overrides)),
             _beside(f"{own.parameters:,}", own.parameters, reference.parameters),
             _beside(count(own.flops_per_token), own.flops_per_token, reference.flops_per_token),
-            count(tokens[arm]),
+            "—" if plan.configs[arm].task is not None else count(tokens[arm]),
         )
     total_tokens = sum(tokens[trial.arm] for trial in plan.trials)
     total_flops = sum(tokens[trial.arm] * costs[trial.arm].flops_per_token for trial in plan.trials)
     said = [
         _runs(study),
-        f"{count(total_tokens)} training tokens and {count(total_flops)}FLOP in all, evaluation not counted",
+        "how many tokens a run learns from depends on what is written"
+        if any(config.task is not None for config in plan.configs.values())
+        else f"{count(total_tokens)} training tokens and {count(total_flops)}FLOP in all, evaluation not counted",
         f"judged by {study.judged_by.label}, {study.judged_by.direction} is better, against {study.baseline}",
         *lines,
     ]

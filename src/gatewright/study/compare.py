@@ -23,7 +23,8 @@ from gatewright.study.store import StudyFolder, plan_hash
 from gatewright.study.trial import Trial
 from gatewright.study.trials import differences
 
-DEFAULT_METRIC, DEFAULT_MARGIN = "val_loss", 0.005
+DEFAULT_METRICS, DEFAULT_MARGIN = ("val_loss", "val_accuracy"), 0.005
+"""Metrics by which runs are compared where nothing says which: the first one that one of them has."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,15 @@ def compare_runs(
 
     ``baseline`` is an arm's name or the directory of one of its runs; if None, the baseline of the study that all runs
     belong to, else the arm of the first run that finished. ``metric`` and ``margin``, a share of the baseline's mean,
-    are the study's too, else ``val_loss`` and 0.005. Where a run comes from a sequential study, whose seeds were added
-    by looking, everything is judged by the statistics that allow for that.
+    are the study's too, else ``val_loss``, or ``val_accuracy`` where no run has that, and 0.005. Where a run comes from
+    a sequential study, whose seeds were added by looking, everything is judged by the statistics that allow for that.
 
     Raises `UserError` for a baseline or metric that is not there, a margin that is no share, and when no run's
     configuration can be read.
     """
     studies = studies_of(runs)
     home = studies[0] if len(studies) == 1 else None
-    judged_by = get_metric(metric or (home.metric if home else DEFAULT_METRIC))
+    judged_by = get_metric(metric or (home.metric if home else default_metric(runs)))
     groups, left_out = group_runs(runs)
     if not groups:
         raise UserError(f"none of the runs can be compared: {left_out[0][1]}")
@@ -127,6 +128,13 @@ def compare_runs(
     )
     folder = Path(os.path.commonpath([run.path.absolute() for run in runs]))
     return RunComparison(judge(study, arms, designs, folder), because, left_out)
+
+
+def default_metric(runs: Sequence[Run]) -> str:
+    """The first of `DEFAULT_METRICS` that a run has; the very first where none has any."""
+    summaries = [run.summary or {} for run in runs]
+    found = (m for m in DEFAULT_METRICS if any(s.get(get_metric(m).summary_key) is not None for s in summaries))
+    return next(found, DEFAULT_METRICS[0])
 
 
 def choose_baseline(

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.study.analysis import Analysis
+from gatewright.study.convergence import SHARE, Course, Courses
 from gatewright.study.gather import ArmResult, TrialResult
+from gatewright.study.metric import METRICS
 from gatewright.study.plan import LEARNING_RATE, resolve_rate
 from gatewright.study.statistics import Comparison
 from gatewright.study.trials import differences
@@ -52,7 +54,10 @@ def report_contents(analysis: Analysis) -> dict[str, Any]:
         "designs": [_design(arm, analysis) for arm in analysis.arms.values()],
         "trials": [_trial(t, analysis) for t in _all_trials(analysis)],
         "environment": _environment(analysis),
-        "run_tokens": count(analysis.baseline.recorded("tokens")),
+        "budget": _budget(analysis),
+        "rewarded": analysis.rewarded,
+        "best_label": f"best {METRICS[_judge(analysis)].label}",
+        "courses": None if analysis.courses is None else _courses(analysis.courses, analysis),
         "repeat": f"gatewright study run study.yaml --out {study.name}-again",
     }
 
@@ -70,6 +75,54 @@ def _verdict(c: Comparison, analysis: Analysis) -> dict[str, Any]:
         "verdict": c.verdict,
         "label": VERDICT_LABELS[c.verdict],
         "sentence": sentence(c, analysis.study.judged_by),
+    }
+
+
+def _budget(analysis: Analysis) -> str:
+    """What a run learns from; nothing before one is there."""
+    if analysis.axis == "tokens":
+        tokens = analysis.baseline.recorded("tokens")
+        return "" if tokens is None else f"{count(tokens)} training tokens a run"
+    design = analysis.designs[analysis.study.baseline]
+    rows = design["train.batch_size"] * design["train.grad_accumulation"]
+    each = f"{rows:,} questions × {design['rl.paths']} paths" if "rl.paths" in design else f"{rows:,} demonstrations"
+    return f"{design['train.max_steps']:,} steps of {each} a run"
+
+
+def _judge(analysis: Analysis) -> str:
+    """What decides which of a run's checkpoints is its best one."""
+    return "val_accuracy" if analysis.rewarded else "val_loss"
+
+
+def _courses(found: Courses, analysis: Analysis) -> dict[str, Any]:
+    """Convergence, stability and listening by arm, and what the threshold is."""
+    return {
+        "threshold": None if found.threshold is None else metric_value(found.threshold),
+        "share": f"{100 * SHARE:g} %",
+        "every": f"{analysis.designs[analysis.study.baseline]['train.eval_every']:,}",
+        "rows": [_course(course) for course in found.arms],
+    }
+
+
+def _course(course: Course) -> dict[str, Any]:
+    def heard(value: float | None, text: str) -> str:
+        return "—" if value is None else text if course.listens else f"({text})"
+
+    share, peers, divergence = course.differing_mass, course.effective_peers, course.blend_divergence
+    fell = len(course.fell_below_start)
+    return {
+        "arm": course.arm,
+        "start": metric_value(course.start),
+        "final": metric_value(course.final),
+        "sd": metric_value(course.sd),
+        "steps": "—" if course.steps is None else f"{course.steps:,.0f}",
+        "reached": f"{course.reached} of {course.seeds}",
+        "fell": f"{fell} of {course.seeds}",
+        "drop": metric_value(course.largest_drop),
+        "peers": heard(peers, f"{peers or 0:.2f}"),
+        "differing": heard(share, percent(100 * (share or 0), sign=False)),
+        "divergence": heard(divergence, number(divergence, 2)),
+        "zero_variance": "—" if course.zero_variance is None else percent(100 * course.zero_variance, sign=False),
     }
 
 
@@ -99,7 +152,6 @@ def _row(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:
         "flops_against": _against(arm, baseline, "flops_per_token"),
         "speed": count(arm.tokens_per_second),
         "memory": "—" if memory is None else f"{count(memory)}B",
-        "best": metric_value(_mean(arm, "best_val_loss")),
     }
 
 
@@ -177,7 +229,7 @@ def _trial(result: TrialResult, analysis: Analysis) -> dict[str, Any]:
         "purpose": "tuning" if tuning else "",
         "state": result.state,
         "value": metric_value(result.value),
-        "best": metric_value(summary.get("best_val_loss")),
+        "best": metric_value(summary.get(f"best_{_judge(analysis)}")),
         "best_step": "—" if summary.get("best_val_step") is None else f"{summary['best_val_step']:,}",
         "steps": "—" if summary.get("steps") is None else f"{summary['steps']:,}",
         "tokens": count(summary.get("tokens")),
@@ -208,12 +260,17 @@ def _environment(analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def _data(data: dict[str, Any], validation: dict[str, Any] | None) -> str:
+    """The text, or the questions, that runs learned from and were judged on."""
     source = " ".join(str(data["source"][key]) for key in ("name", "path", "subset") if data["source"].get(key))
+    kept = f"tokenizer {data['tokenizer']['name']}; content {data['content_sha256'][:12]}"
+    if "questions" in data["train"]:
+        seen = data.get("contamination")
+        also = "" if seen is None else f" ({percent(100 * seen, sign=False)} of them in training questions)"
+        learned, held_out = (f"{data[split]['questions']:,}" for split in ("train", "validation"))
+        return f"task {source}: {learned} questions to learn from, {held_out} held out{also}; {kept}"
     scored = f", {count(validation['tokens'])} of them scored" if validation else ""
-    return (
-        f"{source}: {count(data['train']['tokens'])} training tokens, {count(data['validation']['tokens'])} held out"
-        f"{scored}; tokenizer {data['tokenizer']['name']}; content {data['content_sha256'][:12]}"
-    )
+    learned, held_out = (count(data[split]["tokens"]) for split in ("train", "validation"))
+    return f"{source}: {learned} training tokens, {held_out} held out{scored}; {kept}"
 
 
 def _environment_value(key: str, value: Any) -> str:
@@ -231,11 +288,6 @@ def _against(arm: ArmResult, baseline: ArmResult, key: str) -> str:
     if arm is baseline or not own or not reference:
         return ""
     return "equal" if own == reference else percent(100 * (own / reference - 1))
-
-
-def _mean(arm: ArmResult, key: str) -> float | None:
-    values = [t.summary[key] for t in arm.trials if t.value is not None and t.summary.get(key) is not None]
-    return sum(values) / len(values) if values else None
 
 
 def _needed(seeds: int | None) -> str:

@@ -28,7 +28,9 @@ class TrialRow:
     @property
     def tokens_left(self) -> int:
         """Training tokens to the last step."""
-        return (self.max_steps - self.progress.step) * self.tokens_per_step
+        done = self.progress
+        per_step = done.tokens / done.step if done.step and done.tokens else self.tokens_per_step
+        return round((self.max_steps - done.step) * per_step)
 
     @property
     def seconds_left(self) -> float | None:

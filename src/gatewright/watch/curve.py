@@ -1,4 +1,4 @@
-"""The course of a run's losses, drawn with characters."""
+"""The course of a run, by its losses or by rewards and accuracies, drawn with characters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SHOWN_FROM = 0.05
 LABEL = 7
 
 
-def loss_curve(train: Sequence[Point], validation: Sequence[Point], width: int, height: int) -> Text:
-    """Training loss as a line and validation losses as dots, ``width`` × ``height`` characters with labels.
+def course(train: Sequence[Point], validation: Sequence[Point], width: int, height: int) -> Text:
+    """Training as a line and evaluations as dots, ``width`` × ``height`` characters with labels.
 
-    Steps go from the first drawn to the newest, losses from the least to the greatest drawn.
+    Steps go from the first drawn to the newest, values from the least to the greatest drawn.
     """
     newest = max((points[-1].step for points in (train, validation) if points), default=0)
     start = SHOWN_FROM * newest if len(train) > 2 / SHOWN_FROM else 0
@@ -26,14 +26,14 @@ def loss_curve(train: Sequence[Point], validation: Sequence[Point], width: int, 
     dots = [point for point in validation if point.step >= start]
     drawn = [*line, *dots]
     if len(drawn) < 2:
-        return Text("no loss curve yet", style="dim")
-    first, low, high = (min(p.step for p in drawn), min(p.loss for p in drawn), max(p.loss for p in drawn))
+        return Text("no curve yet", style="dim")
+    first, low, high = (min(p.step for p in drawn), min(p.value for p in drawn), max(p.value for p in drawn))
     slack = 0.02 * (high - low) or 0.01
     canvas = plotille.Canvas(width - LABEL, height - 1, first, low - slack, newest + 1, high + slack)
     for a, b in pairwise(line):
-        canvas.line(a.step, a.loss, b.step, b.loss, color="cyan")
+        canvas.line(a.step, a.value, b.step, b.value, color="cyan")
     for point in dots:
-        canvas.point(point.step, point.loss, color="yellow", marker="•")
+        canvas.point(point.step, point.value, color="yellow", marker="•")
     rows = canvas.plot(linesep="\n").split("\n")
     labels = {0: f"{high:.2f}", len(rows) - 1: f"{low:.2f}"}
     text = Text(no_wrap=True)

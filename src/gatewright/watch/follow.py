@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,17 +24,39 @@ class Progress:
     loss: float | None = None
     val_loss: float | None = None
     tokens_per_second: float | None = None
+    reward: float | None = None
+    """of runs that learn from rewards, of whose loss there is nothing to be read"""
+    val_accuracy: float | None = None
+    """of runs that learn a task"""
+
+    @property
+    def trained(self) -> Measured:
+        """How training goes: by its reward, or else its loss."""
+        return Measured("loss", self.loss) if self.reward is None else Measured("reward", self.reward)
+
+    @property
+    def judged(self) -> Measured:
+        """What evaluation says: the loss, or the accuracy where there is none."""
+        by_accuracy = self.val_loss is None and self.val_accuracy is not None
+        return Measured("accuracy", self.val_accuracy) if by_accuracy else Measured("val loss", self.val_loss)
+
+
+class Measured(NamedTuple):
+    """A number and what it is."""
+
+    name: str
+    value: float | None
 
 
 class Point(NamedTuple):
-    """A loss at a step."""
+    """A loss, reward or accuracy at a step."""
 
     step: int
-    loss: float
+    value: float
 
 
 class History:
-    """What a metrics file says: the newest record of each kind and the course of both losses.
+    """What a metrics file says: the newest record of each kind, and the course of training and of evaluations.
 
     `update` reads on from where it last stopped. A file that was replaced or became shorter (a resumed run drops the
     records of steps it repeats) is read again from its beginning; a torn line is passed over, and one that is still
@@ -81,23 +104,16 @@ class History:
         kind, step = str(record.get("kind")), record["step"]
         self.newest[kind] = record
         if kind == "train":
-            _append(self.train, step, record.get("loss"))
+            _append(self.train, step, _progress(record, {}).trained.value)
             if isinstance(record.get("time"), (int, float)):
                 self._clock = [*self._clock[1 - RATE_OVER :], (record["time"], step)]
         elif kind == "eval":
-            _append(self.validation, step, record.get("val_loss"))
+            _append(self.validation, step, _progress({}, record).judged.value)
 
     @property
     def progress(self) -> Progress:
         """The newest numbers."""
-        train, evaluation = self.newest.get("train", {}), self.newest.get("eval", {})
-        return Progress(
-            step=max(train.get("step", 0), evaluation.get("step", 0)),
-            tokens=max(train.get("tokens", 0), evaluation.get("tokens", 0)),
-            loss=train.get("loss"),
-            val_loss=evaluation.get("val_loss"),
-            tokens_per_second=train.get("tokens_per_second"),
-        )
+        return _progress(self.newest.get("train", {}), self.newest.get("eval", {}))
 
     def seconds_to(self, step: int, now: float, since: float = 0.0) -> float | None:
         """Time from ``now`` until ``step`` is done, at the pace of the newest records written after ``since``.
@@ -119,12 +135,24 @@ class History:
         return max(0.0, last_time + pace * (step - last) - now)
 
 
-def _append(points: list[Point], step: int, loss: float | None) -> None:
+def _progress(train: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Progress:
+    return Progress(
+        step=max(train.get("step", 0), evaluation.get("step", 0)),
+        tokens=max(train.get("tokens", 0), evaluation.get("tokens", 0)),
+        loss=train.get("loss"),
+        val_loss=evaluation.get("val_loss"),
+        tokens_per_second=train.get("tokens_per_second"),
+        reward=train.get("reward"),
+        val_accuracy=evaluation.get("val_accuracy"),
+    )
+
+
+def _append(points: list[Point], step: int, value: float | None) -> None:
     """Add a point; drop those of steps that are being repeated, and every other one when there are too many to draw."""
     while points and points[-1].step >= step:
         points.pop()
-    if loss is not None:
-        points.append(Point(step, loss))
+    if value is not None:
+        points.append(Point(step, value))
     if len(points) > MOST_POINTS:
         del points[1:-1:2]
 

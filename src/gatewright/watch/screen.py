@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import compress
 from typing import get_args
 
 from rich.console import Group, RenderableType
@@ -15,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewright.training.console import si
-from gatewright.watch.curve import loss_curve
+from gatewright.watch.curve import course
+from gatewright.watch.follow import Measured
 from gatewright.watch.runs import State, View
 
 STATES: tuple[State, ...] = get_args(State)
@@ -28,8 +30,8 @@ LEAST_PANEL, MOST_PANEL, BRIEF = 8, 16, 3  # lines of a panel with a curve, and 
 LEAST_ROWS = 3  # of the table, where panels want the room
 MOST_ERRORS = 3
 TWO_COLUMNS = 130  # characters
-COLUMNS = {"step": 60, "loss": 100, "val loss": 70, "tok/s": 100, "ETA": 0}
-"""Columns of the table behind run and state, and the width of a screen that has room for each."""
+COLUMNS = (60, 100, 70, 100, 0)
+"""The width of a screen that has room for step, training, evaluation, speed and ETA, behind run and state."""
 FACTS, LEAST_CURVE, BRIEF_ALPHA = 40, 20, 30  # characters
 
 
@@ -88,26 +90,27 @@ def run_table(views: Sequence[View], width: int, most: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("run")
     table.add_column("state", no_wrap=True)
-    columns = {title: room <= width for title, room in COLUMNS.items()}
-    for title in (title for title, fits in columns.items() if fits):
+    fits = [room <= width for room in COLUMNS]
+    progress = [view.history.progress for view in views]
+    trained, judged = _names([p.trained for p in progress]), _names([p.judged for p in progress])
+    for title in compress(("step", trained, judged, "tok/s", "ETA"), fits):
         table.add_column(title, justify="right", no_wrap=True)
     shown = list(views)
     if len(shown) > most:
         urgent = sorted(shown, key=lambda view: STATES.index(view.state))[: max(1, most - 1)]
         shown = [view for view in views if view in urgent]
     for view in shown:
-        progress = view.history.progress
-        cells = [_steps(view), _loss(progress.loss), _loss(progress.val_loss), _rate(view), _time(view.seconds_left)]
+        now = view.history.progress
+        cells = [_steps(view), _number(now.trained), _number(now.judged), _rate(view), _time(view.seconds_left)]
         name = Text(view.name, no_wrap=True, overflow="ellipsis")
-        fitting = [cell for cell, fits in zip(cells, columns.values(), strict=True) if fits]
-        table.add_row(name, Text(view.state, style=STYLES[view.state]), *fitting)
+        table.add_row(name, Text(view.state, style=STYLES[view.state]), *compress(cells, fits))
     if len(shown) < len(views):
         table.add_row(Text(f"and {len(views) - len(shown)} more", style="dim", no_wrap=True))
     return table
 
 
 def panel(view: View, width: int, height: int) -> Panel:
-    """A running run: how far, how fast, at what price, and the course of its loss."""
+    """A running run: how far, how fast, at what price, and its course."""
     facts = Table.grid()
     facts.add_column(width=FACTS, no_wrap=True, overflow="ellipsis")
     facts.add_row(_bar(view, FACTS))
@@ -116,7 +119,7 @@ def panel(view: View, width: int, height: int) -> Panel:
     body = Table.grid(padding=(0, 2, 0, 0))
     inside = width - 4
     if inside - FACTS - 2 >= LEAST_CURVE:
-        curve = loss_curve(view.history.train, view.history.validation, inside - FACTS - 2, height - 2)
+        curve = course(view.history.train, view.history.validation, inside - FACTS - 2, height - 2)
         body.add_row(facts, curve)
     else:
         body.add_row(facts)
@@ -164,8 +167,8 @@ def _checkpoint(view: View) -> str:
 
 
 def _losses(view: View) -> str:
-    progress = view.history.progress
-    return f"loss {_loss(progress.loss)} · val {_loss(progress.val_loss)}"
+    trained, judged = view.history.progress.trained, view.history.progress.judged
+    return f"{trained.name} {_number(trained)} · {judged.name.removesuffix(' loss')} {_number(judged)}"
 
 
 def _speed(view: View) -> str:
@@ -189,8 +192,14 @@ def _alpha(view: View, width: int) -> str | None:
     return each if len(each) <= width else f"α {min(values):.2f} to {max(values):.2f} in {len(values)} layers"
 
 
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _number(measured: Measured) -> str:
+    return "–" if measured.value is None else f"{measured.value:.4f}"
+
+
+def _names(measured: Sequence[Measured]) -> str:
+    """What a column of these holds, by those of them that are known."""
+    known = dict.fromkeys(one.name for one in measured if one.value is not None)
+    return " / ".join(known or [measured[0].name])
 
 
 def _rate(view: View) -> str:

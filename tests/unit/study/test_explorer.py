@@ -92,6 +92,7 @@ def test_the_numbers_in_the_page_are_those_of_the_runs(analysis: Analysis, html:
     assert [q["label"] for q in (loss, difference, training, alpha)] == [
         "Validation loss", "Validation loss: difference from gelu, %", "Training loss, smoothed", "α of worse",
     ]  # fmt: skip
+    assert read_data(html)["axis"]["label"] == "training tokens"
     assert by_name(loss)["gelu"]["seeds"] == [0, 1, 2, 3]
     assert [seed[-1] for seed in by_name(loss)["gelu"]["values"]] == BASELINE_LOSSES
     assert [seed[-1] for seed in by_name(difference)["worse"]["values"]] == pytest.approx([2, 2.1, 2, 2.1], abs=1e-9)
@@ -100,7 +101,7 @@ def test_the_numbers_in_the_page_are_those_of_the_runs(analysis: Analysis, html:
     same = analysis.arms["same"]
     for quantity, curves in ((loss, series.evaluations(same, "val_loss")), (training, series.training(same))):
         line = by_name(quantity)["same"]
-        assert line["tokens"] == curves.tokens.tolist()
+        assert line["x"] == curves.x.tolist()
         np.testing.assert_allclose(line["values"], curves.values, rtol=5e-6)
 
 
@@ -119,15 +120,15 @@ def test_many_arms_with_long_curves_stay_small_and_distinct(tmp_path: Path, monk
     study = SyntheticStudy(tmp_path / "study", Study("many", names[0], {name: Arm([]) for name in names}, [0]))
     rng = np.random.default_rng(0)
     long = Curves(np.arange(1.0, 20_001.0) * 524_288, [0, 1, 2, 3, 4], 4 - rng.random((5, 20_000)))
-    monkeypatch.setattr(series, "evaluations", lambda arm, key: long)
-    monkeypatch.setattr(series, "training", lambda arm: long)
-    monkeypatch.setattr(series, "alphas", lambda arm: {str(layer): long for layer in range(12)})
+    monkeypatch.setattr(series, "evaluations", lambda arm, key, axis: long)
+    monkeypatch.setattr(series, "training", lambda arm, key, axis: long)
+    monkeypatch.setattr(series, "alphas", lambda arm, axis: {str(layer): long for layer in range(12)})
     data = explorer_data(analyse(study.folder.path))
     assert len(data["quantities"]) == 3 + len(names)
     for quantity in data["quantities"]:
         for line in quantity["lines"]:
-            assert [line["tokens"][i] for i in (0, -1)] == [long.tokens[0], long.tokens[-1]]
-            steps = np.diff(line["tokens"])
+            assert [line["x"][i] for i in (0, -1)] == [long.x[0], long.x[-1]]
+            steps = np.diff(line["x"])
             assert len(steps) > 50
             assert steps.max() < 1.05 * steps.min()
     assert 500_000 < len(json.dumps(data, separators=(",", ":"))) < 2_000_000
@@ -167,8 +168,8 @@ def test_values_without_a_number_are_left_out(make_study: Callable[..., Syntheti
     metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
     analysis = analyse(study.folder.path)
     accuracy, difference, _ = read_data(page(analysis, explorer_data(analysis)))["quantities"]
-    assert by_name(accuracy)["gelu"]["tokens"][0] == first["tokens"]
-    assert by_name(difference)["same"]["tokens"] == by_name(accuracy)["gelu"]["tokens"][1:]
+    assert by_name(accuracy)["gelu"]["x"][0] == first["tokens"]
+    assert by_name(difference)["same"]["x"] == by_name(accuracy)["gelu"]["x"][1:]
 
 
 def test_without_curves_there_is_no_explorer(make_study: Callable[..., SyntheticStudy]) -> None:

@@ -133,7 +133,7 @@ def test_a_long_history_keeps_its_ends_and_its_shape(file: Path) -> None:
     assert len(history.train) < MOST_POINTS
     assert history.train[0].step == 1
     assert history.train[-1].step == MOST_POINTS + 99
-    assert all(point.loss == 7 - point.step / 500 for point in history.train)
+    assert all(point.value == 7 - point.step / 500 for point in history.train)
 
 
 def test_progress_is_read_from_the_end_alone(file: Path) -> None:

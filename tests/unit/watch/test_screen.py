@@ -12,7 +12,7 @@ from rich.console import Console
 
 import gatewright.watch
 from gatewright.watch import watch
-from gatewright.watch.curve import LABEL, loss_curve
+from gatewright.watch.curve import LABEL, course
 from gatewright.watch.follow import History, Point
 from gatewright.watch.runs import View
 from gatewright.watch.screen import frame
@@ -122,7 +122,7 @@ def rows_of(curve: str) -> list[str]:
 
 
 def test_the_curve_falls_with_the_loss() -> None:
-    rows = rows_of(loss_curve([Point(step, 7 - step / 10) for step in range(1, 31)], [], 40, 8).plain)
+    rows = rows_of(course([Point(step, 7 - step / 10) for step in range(1, 31)], [], 40, 8).plain)
     columns = [[r for r, row in enumerate(rows) if row[c].strip("\u2800 ")] for c in range(len(rows[0]))]
     inked = [column[0] for column in columns if column]
     assert len(inked) == len(columns)
@@ -132,7 +132,7 @@ def test_the_curve_falls_with_the_loss() -> None:
 
 def test_the_curve_says_what_its_axes_span_and_leaves_out_the_first_fall() -> None:
     train = [Point(step, 100.0 if step < 40 else 4 - step / 1_000) for step in range(10, 1_010, 10)]
-    curve = loss_curve(train, [Point(500, 3.9)], 40, 8).plain
+    curve = course(train, [Point(500, 3.9)], 40, 8).plain
     assert "100" not in curve.splitlines()[0]
     assert "3.95" in curve.splitlines()[0]
     assert "3.00" in curve.splitlines()[-2]
@@ -142,8 +142,8 @@ def test_the_curve_says_what_its_axes_span_and_leaves_out_the_first_fall() -> No
 
 def test_the_curve_of_one_point_or_none_says_so() -> None:
     for train in ([], [Point(10, 3.0)]):
-        assert "no loss curve yet" in loss_curve(train, [], 40, 8).plain
-    assert "3.00" in loss_curve([Point(10, 3.0), Point(20, 3.0)], [], 40, 8).plain
+        assert "no curve yet" in course(train, [], 40, 8).plain
+    assert "3.00" in course([Point(10, 3.0), Point(20, 3.0)], [], 40, 8).plain
 
 
 class Terminal(Console):
@@ -205,3 +205,21 @@ def test_watching_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]", os.linesep.join(done.stdout.splitlines())
+
+
+def test_runs_that_learn_from_rewards_show_rewards_and_accuracies(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    records = [train_record(s, loss=0.001 * s, reward=0.5 + s / 1_000) for s in range(10, 101, 10)]
+    accuracy = {"kind": "eval", "step": 100, "tokens": 102_400, "val_accuracy": 0.625}
+    file.write_text(lines(*records, accuracy))
+    made = History(file)
+    made.update()
+    assert [point.value for point in made.train] == pytest.approx([0.5 + s / 1_000 for s in range(10, 101, 10)])
+    assert made.validation == [Point(100, 0.625)]
+    view = View("jsd/seed-0", "running", made, 200)
+    shown = "\n".join(text_of([view], 120, 24))
+    assert "reward 0.6000 · accuracy 0.6250" in shown
+    assert "loss" not in shown
+    header = text_of([view, running(tmp_path, "gelu/seed-0")], 120, 24)[1]
+    assert "reward / loss" in header
+    assert "accuracy / val loss" in header

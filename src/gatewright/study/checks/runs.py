@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
@@ -62,9 +62,9 @@ def incomplete(study: Study, arms: Mapping[str, ArmResult], comparisons: list[Co
         )
 
 
-def budget(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
-    """Unequal steps or tokens."""
-    for key in ("steps", "tokens"):
+def budget(arms: Mapping[str, ArmResult], keys: Sequence[str]) -> Iterator[Remark]:
+    """Unequal ``steps`` or ``tokens``, whichever of them ``keys`` names."""
+    for key in keys:
         seen = {t.summary[key] for arm in arms.values() for t in arm.trials if t.value is not None and key in t.summary}
         if len(seen) > 1:
             listed = ", ".join(f"{value:,}" for value in sorted(seen))
@@ -83,8 +83,9 @@ def machines(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
             yield Remark("warning" if unequal else "note", "precision" if unequal else "environment", text)
 
 
-def data(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
-    """Text that changed between runs."""
+def data(arms: Mapping[str, ArmResult], task: bool) -> Iterator[Remark]:
+    """Text, or a ``task``'s questions, that changed between runs."""
     contents = {str(data["content_sha256"]) for run in usable_runs(arms) if (data := run.environment.get("data"))}
     if len(contents) > 1:
-        yield Remark("warning", "data", "Runs were trained on different text: the corpus changed between them.")
+        what = "questions: the task" if task else "text: the corpus"
+        yield Remark("warning", "data", f"Runs were trained on different {what} changed between them.")

@@ -1,15 +1,15 @@
 // The report's interactive curves: the numbers in #explorer-data drawn as SVG in the page's own colours. Loads nothing.
 const root = document.getElementById("explorer"), find = name => root.querySelector(name), svg = find(".plot");
 const select = find(".quantity"), single = find(".single"), whole = find(".whole");
-const { quantities } = JSON.parse(document.getElementById("explorer-data").textContent);
-const LEFT = 56, TOP = 10, BELOW = 40, hidden = new Set();
+const { axis, aside, quantities } = JSON.parse(document.getElementById("explorer-data").textContent);
+const LEFT = 56, TOP = 10, BELOW = 40, hidden = new Set(aside);
 let quantity, end, rows, place; // place: from numbers to pixels and back
-let span, at = null, brush = null; // in tokens: the stretch on show, where the curves are read, where a drag began
+let span, at = null, brush = null; // in tokens or steps: the stretch on show, where the curves are read, where a drag began
 
 for (const part of quantities) {
-  part.grid = [...new Set(part.lines.flatMap(line => line.tokens))].sort((a, b) => a - b);
+  part.grid = [...new Set(part.lines.flatMap(line => line.x))].sort((a, b) => a - b);
   for (const line of part.lines) {
-    const over = f => line.tokens.map((_, i) => f(line.values.map(seed => seed[i])));
+    const over = f => line.x.map((_, i) => f(line.values.map(seed => seed[i])));
     line.mean = over(all => all.reduce((a, b) => a + b) / all.length);
     line.low = over(all => Math.min(...all));
     line.high = over(all => Math.max(...all));
@@ -22,13 +22,14 @@ const make = (parent, tag, attributes, text = "") => {
   return node;
 };
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const shortly = (tokens, units = ["", "\u00a0k", "\u00a0M", "\u00a0G", "\u00a0T"]) =>
-  tokens < 1000 || !units[1] ? +tokens.toPrecision(4) + units[0] : shortly(tokens / 1000, units.slice(1));
+const shortly = (count, units = ["", "\u00a0k", "\u00a0M", "\u00a0G", "\u00a0T"]) =>
+  count < 1000 || !units[1] ? +count.toPrecision(4) + units[0] : shortly(count / 1000, units.slice(1));
+const there = (place, text = String(place)) => axis.before + text + axis.after;
 const signed = (value, text) => (quantity.unit && value > 0 ? "+" : "") + text.replace("-", "\u2212");
 const reading = value => signed(value, quantity.unit ? `${value.toFixed(3)}\u00a0${quantity.unit}`
-  : Math.abs(value) < 10 ? value.toFixed(4) : value.toPrecision(5));
+  : value && Math.abs(value) < 0.001 ? value.toPrecision(3) : Math.abs(value) < 10 ? value.toFixed(4) : value.toPrecision(5));
 const shown = () => quantity.lines.filter(line => !hidden.has(line.name));
-const nearest = (tokens, x) => tokens.findIndex((t, i) => !(Math.abs(tokens[i + 1] - x) < Math.abs(t - x)));
+const nearest = (places, x) => places.findIndex((t, i) => !(Math.abs(places[i + 1] - x) < Math.abs(t - x)));
 const ticks = (low, high, count) => { // multiples of 1, 2 or 5 times a power of ten, and the decimals they need
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw)), found = [];
   const step = power * ([1, 2, 5].find(m => m * power >= raw) ?? 10);
@@ -37,7 +38,7 @@ const ticks = (low, high, count) => { // multiples of 1, 2 or 5 times a power of
 };
 const limits = () => { // of the curves on show, without the steep start
   const from = whole.checked || span[0] > 0 ? span[0] : quantity.settled * span[1];
-  const inside = line => (_, i) => line.tokens[i] >= from && line.tokens[i] <= span[1];
+  const inside = line => (_, i) => line.x[i] >= from && line.x[i] <= span[1];
   const seen = shown().flatMap(line => [...line.low.filter(inside(line)), ...line.high.filter(inside(line))]);
   if (!seen.length) return [0, 1];
   const low = seen.sort((a, b) => a - b)[0], high = seen.at(-1);
@@ -58,9 +59,9 @@ function draw() {
   }
   for (const t of ticks(...span, width < 600 ? 3 : 6)[0])
     make(svg, "text", { x: x(t), y: bottom + 18, "text-anchor": "middle" }, shortly(t));
-  make(svg, "text", { x: LEFT + w, y: height - 4, "text-anchor": "end" }, "training tokens");
+  make(svg, "text", { x: LEFT + w, y: height - 4, "text-anchor": "end" }, axis.label);
   const inside = make(svg, "svg", { x: LEFT, y: TOP, width: w, height: h, viewBox: [LEFT, TOP, w, h] }); // clips
-  const to = (line, values) => values.map((v, i) => `${x(line.tokens[i]).toFixed(1)},${y(v).toFixed(1)}`);
+  const to = (line, values) => values.map((v, i) => `${x(line.x[i]).toFixed(1)},${y(v).toFixed(1)}`);
   const curve = (line, values, kind) => make(inside, "path", { ...line.look, class: kind, d: "M" + to(line, values) });
   for (const line of shown())
     if (single.checked) for (const seed of line.values) curve(line, seed, "seed");
@@ -72,25 +73,25 @@ function draw() {
 }
 
 function read() { // the values at the cursor, or at the end: in the table and as dots on the curves
-  const tokens = quantity.grid[nearest(quantity.grid, at ?? end)], said = [];
+  const now = quantity.grid[nearest(quantity.grid, at ?? end)], said = [];
   place.cursor.replaceChildren();
   if (brush !== null) make(place.cursor, "path",
     { class: "chosen", d: `M${place.x(brush)},${TOP}V${place.bottom}H${place.x(at)}V${TOP}` });
-  if (at !== null) make(place.cursor, "path", { class: "cursor", d: `M${place.x(tokens)},${TOP}V${place.bottom}` });
-  find(".at").textContent = `At ${tokens.toLocaleString("en")} tokens`;
+  if (at !== null) make(place.cursor, "path", { class: "cursor", d: `M${place.x(now)},${TOP}V${place.bottom}` });
+  find(".at").textContent = `At ${there(now, now.toLocaleString("en"))}`;
   find(".spread").textContent = single.checked ? "Seed: value" : "Lowest – highest seed";
   for (const { line, mean, spread } of rows) {
-    const i = nearest(line.tokens, tokens), elsewhere = line.tokens[i] !== tokens;
-    mean.textContent = reading(line.mean[i]) + (elsewhere ? ` (at ${shortly(line.tokens[i])})` : "");
+    const i = nearest(line.x, now), elsewhere = line.x[i] !== now;
+    mean.textContent = reading(line.mean[i]) + (elsewhere ? ` (at ${shortly(line.x[i])})` : "");
     const each = line.seeds.map((seed, k) => `${seed}:\u00a0${reading(line.values[k][i])}`);
     spread.textContent = single.checked ? each.join(" · ")
       : line.seeds.length > 1 ? `${reading(line.low[i])}\u00a0–\u00a0${reading(line.high[i])}` : "one seed";
     if (hidden.has(line.name)) continue;
     said.push(`${line.name} ${mean.textContent}`);
     if (at !== null) make(place.cursor, "circle",
-      { cx: place.x(line.tokens[i]), cy: place.y(line.mean[i]), r: 4, fill: line.look.stroke });
+      { cx: place.x(line.x[i]), cy: place.y(line.mean[i]), r: 4, fill: line.look.stroke });
   }
-  for (const [key, value] of Object.entries({ max: end, now: tokens, text: `${tokens} tokens: ${said.join(", ")}` }))
+  for (const [key, value] of Object.entries({ max: end, now, text: `${there(now)}: ${said.join(", ")}` }))
     svg.setAttribute(`aria-value${key}`, value);
 }
 
