@@ -139,6 +139,7 @@ def run_page(page: Path, folder: Path, cache: Path, *, one_process: bool = False
         "PYTHONPATH": str(folder),
         "OMP_NUM_THREADS": "1",
         "GATEWRIGHT_CACHE": str(cache),
+        "HF_DATASETS_CACHE": str(cache / "datasets"),
     }
     python = [sys.executable, "-c"]
     if one_process:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from gatewright.data import evaluation_batches, prepare, text_units
 from gatewright.evaluate.language_modeling import Evaluation, evaluate
+from gatewright.evaluate.target import RunTarget
 from gatewright.hardware.device import resolve_device
 from gatewright.run import Run
 from gatewright.training.precision import Precision, resolve_precision
@@ -17,21 +18,24 @@ def evaluate_run(
     *,
     which: Literal["best", "last"] = "best",
     tokens: int | None = None,
+    block_size: int | None = None,
+    batch_size: int | None = None,
     device: str = "auto",
     precision: str | None = None,
 ) -> Evaluation:
     """Score a checkpoint of ``run`` on its validation text.
 
-    ``tokens``: how many validation tokens (default: those of training, ``train.eval_tokens``); ``precision``: default
-    that of training. Raises `UserError` without a usable checkpoint, or if the text is no longer the one of the run.
+    ``tokens``: how many validation tokens; ``block_size``: tokens of a window; ``batch_size``: windows at once. What is
+    left out is as in training, and so is then the loss. Raises `UserError` without a usable checkpoint, or if the text
+    is no longer the one of the run.
     """
-    config = run.config
-    folder = run.checkpoint(which)
+    config, target = run.config, RunTarget(run, which)
+    rows, length = batch_size or config.train.batch_size, target.check_block_size(block_size) or target.context
     where = resolve_device(device)
-    arithmetic = Precision(resolve_precision(precision or config.train.precision, where), where)
+    arithmetic = Precision(resolve_precision(precision or target.precision, where), where)
+    folder = target.checkpoint  # refused before the text is prepared
     data = prepare(config.data)
     check_same_content(data.describe(), run.environment.get("data"), run.path)
     model = run.load(folder).to(where)
-    rows, length = config.train.batch_size, config.model.block_size
     batches = evaluation_batches(data.validation, length, rows, tokens or config.train.eval_tokens)
     return evaluate(model, batches, units=text_units(data, batches), autocast=arithmetic.autocast)

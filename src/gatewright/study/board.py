@@ -16,7 +16,7 @@ from gatewright.study.analysis import Analysis
 from gatewright.study.gather import State
 from gatewright.study.plan import Study
 from gatewright.study.process import trial_processes
-from gatewright.study.progress import Progress, TrialRow, trial_rows
+from gatewright.study.progress import TrialRow, trial_rows
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, trials_of
 from gatewright.study.wording import (
@@ -30,6 +30,7 @@ from gatewright.study.wording import (
     sentence,
 )
 from gatewright.training.subject import subject_cost
+from gatewright.watch.follow import Progress
 
 STATE_STYLES: dict[State, str] = {
     "waiting": "dim", "running": "bold cyan", "finished": "green", "diverged": "bold red", "failed": "bold red",
