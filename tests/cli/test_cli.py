@@ -58,7 +58,7 @@ def verbs() -> list[str]:
     nested = [
         (g.name, c) for g in app.registered_groups if g.typer_instance for c in g.typer_instance.registered_commands
     ]
-    return [*names, *(f"{group} {c.name}" for group, c in nested)]
+    return [*names, *(f"{group} {c.name or c.callback.__name__}" for group, c in nested if c.callback)]
 
 
 @pytest.mark.parametrize("verb", verbs())
