@@ -18,6 +18,7 @@ from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
 from gatewright.training.text import TextUpdater
+from gatewright.training.work import Equipment
 
 CPU = torch.device("cpu")
 
@@ -44,7 +45,9 @@ def updater(batch_size: int, grad_accumulation: int) -> TextUpdater:
     model = build(config.model, seed=3).double()
     optimizers = Optimizers(model, config.train, CPU)
     work: Any = SimpleNamespace(sampler=RaggedSampler())
-    return TextUpdater(work, model, model, optimizers, Precision("float32", CPU), Parallel(CPU), config)
+    return TextUpdater(
+        work, Equipment(model, model, None, optimizers, Precision("float32", CPU), Parallel(CPU), config)
+    )
 
 
 def gradients(of: TextUpdater) -> dict[str, Tensor]:

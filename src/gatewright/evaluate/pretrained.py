@@ -15,10 +15,10 @@ from gatewright.data.hub import resolve
 from gatewright.data.tokenization import PretrainedTokenizer
 from gatewright.errors import UserError, did_you_mean
 from gatewright.evaluate.target import Target
+from gatewright.pretrained.causal import is_causal
+from gatewright.surgery.record import KEY
 
 PURPOSE = "{} is not a run directory, and a model of Hugging Face"
-PATCH = "gatewright_patch"
-"""The key under which a patched model's configuration says which gates it has."""
 
 
 class PretrainedTarget(Target):
@@ -63,7 +63,7 @@ class PretrainedTarget(Target):
 
     def load(self, precision: str) -> nn.Module:
         dtype = torch.float32 if precision == "float32" else "auto"
-        if getattr(self.config, PATCH, None) is not None:
+        if getattr(self.config, KEY, None) is not None:
             from gatewright.surgery import load_patched
 
             model = self._ask("is no model", lambda: load_patched(self.place, dtype=dtype))
@@ -102,16 +102,6 @@ class PretrainedTarget(Target):
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"{self.name} {what} that transformers can open ({reason})") from error
-
-
-@torch.no_grad()
-def is_causal(model: Any) -> bool:
-    """Whether a later token changes nothing about what ``model`` says of earlier ones, as it does in encoders."""
-    ids = torch.zeros(2, 4, dtype=torch.long)
-    ids[1, -1] = 1
-    first, second = model.eval()(input_ids=ids, use_cache=False).logits[:, :-1]
-    slack = 1e-4 if first.dtype == torch.float32 else 2e-2
-    return bool((first - second).abs().max() <= slack * first.abs().max())
 
 
 def _place(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +127,17 @@ def training_memory(model: ModelConfig, batch_size: int, *, precision: str = "fl
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    model.validate()
+    with FakeTensorMode():
+        network = assemble(model).train()
+        ids = torch.zeros(batch_size, model.block_size, dtype=torch.long)
+        activations = kept_bytes(lambda: network(ids, targets=ids), network.parameters(), precision)
+    weights = 4 * sum(p.numel() for p in network.parameters())
+    return {"weights": weights, "gradients": weights, "optimizer": 2 * weights, "activations": activations}
+
+
+def kept_bytes(forward: Callable[[], object], owned: Iterable[torch.Tensor], precision: str) -> int:
+    """Bytes that autograd keeps of a forward pass under autocast, each storage once, those of ``owned`` left out."""
     kept: dict[int, Any] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -133,17 +145,11 @@ def training_memory(model: ModelConfig, batch_size: int, *, precision: str = "fl
         kept[storage._cdata] = storage
         return tensor
 
-    model.validate()
-    with FakeTensorMode():
-        network = assemble(model).train()
-        owned = {p.untyped_storage()._cdata for p in network.parameters()}
-        ids = torch.zeros(batch_size, model.block_size, dtype=torch.long)
-        low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-            torch.autocast("cpu", low, enabled=low is not None),
-        ):
-            network(ids, targets=ids)
-        activations = sum(storage.nbytes() for key, storage in kept.items() if key not in owned)
-    weights = 4 * sum(p.numel() for p in network.parameters())
-    return {"weights": weights, "gradients": weights, "optimizer": 2 * weights, "activations": activations}
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+        torch.autocast("cpu", low, enabled=low is not None),
+    ):
+        forward()
+    known = {tensor.untyped_storage()._cdata for tensor in owned}
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in known)

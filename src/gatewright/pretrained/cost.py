@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gatewright.errors import UserError
-from gatewright.model.cost import ModelCost
+from gatewright.model.cost import ModelCost, kept_bytes
 from gatewright.parts.part import Cost
 from gatewright.surgery.sites import linear_size
 
@@ -72,25 +71,15 @@ def training_memory(model: PreTrainedModel, tokens: int, batch_size: int, precis
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    kept: dict[int, Any] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage
-        return tensor
-
-    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     with FakeTensorMode():
         held = {name: _like(tensor) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-        owned = {tensor.untyped_storage()._cdata for tensor in held.values()}
         ids = torch.zeros(batch_size, tokens, dtype=torch.long)
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-            torch.autocast("cpu", low, enabled=low is not None),
-        ):
+
+        def forward() -> None:
             logits = torch.func.functional_call(model, held, (ids,), {"use_cache": False}).logits
             F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten())
-        activations = sum(storage.nbytes() for key, storage in kept.items() if key not in owned)
+
+        activations = kept_bytes(forward, held.values(), precision)
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
     trained = sum(4 * parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "activations": activations}

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig, PreTraine
 from gatewright.config import Config
 from gatewright.config.patch import PatchConfig
 from gatewright.errors import RunError, UserError
+from gatewright.pretrained.causal import is_causal
 from gatewright.pretrained.model import PretrainedModel
 from gatewright.pretrained.source import Source, ask
 from gatewright.surgery import Report, load_patched, patch, train_only_alpha
@@ -51,7 +52,10 @@ def open_source(source: Source, config: Config) -> tuple[PretrainedModel, Report
         model, info = ask(source, lambda: auto.from_pretrained(source.place, **options))
         if missing := sorted(info["missing_keys"]):
             raise UserError(f"init={source.name} is no causal language model: it has no {missing[0]}")
-    _check_causal(source, model)
+    if not is_causal(model):
+        raise UserError(
+            f"init={source.name}: a {type(model).__name__} that is not causal: it sees what it is to predict"
+        )
     report = prepare(model, config)
     return PretrainedModel(model, config.model.block_size), report
 
@@ -98,17 +102,3 @@ def start_of(wanted: PatchConfig) -> Any:
     if wanted.alpha is not None:
         return wanted.alpha
     return {"name": "learnable", "start": 1.0 if wanted.form.endswith("gate") else 0.0, "range": "clamp"}
-
-
-@torch.no_grad()
-def _check_causal(source: Source, model: PreTrainedModel) -> None:
-    """Refuse encoders, some of which transformers opens as language models too: a later token must not be seen."""
-    was_training = model.training
-    ids = torch.zeros(2, 8, dtype=torch.long)
-    ids[1, -1] = 1
-    first, second = model.eval()(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    model.train(was_training)
-    if not torch.allclose(first, second, rtol=1e-4, atol=1e-4 * float(first.abs().max())):
-        raise UserError(
-            f"init={source.name}: a {type(model).__name__} that is not causal: it sees what it is to predict"
-        )

@@ -15,7 +15,7 @@ from gatewright.data.extras import import_extra
 from gatewright.data.hub import resolve
 from gatewright.errors import UserError, did_you_mean
 from gatewright.hf.description import MODEL_TYPE
-from gatewright.run import CONFIG, TOKENIZER, Run
+from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, Run
 
 T = TypeVar("T")
 
@@ -55,7 +55,8 @@ def find_source(init: str) -> Source:
         return Source(init, str(path.parent), str(path), path.name)
     if path.is_dir() and not (path / DESCRIPTION).is_file():
         if (path / CONFIG).is_file():
-            return Source(init, str(Run(path).checkpoint("best")), str(path / TOKENIZER))
+            checkpoint = _best_checkpoint(path, _changed(path / CHECKPOINTS))
+            return Source(init, str(checkpoint), str(path / TOKENIZER))
         files = sorted(path.glob("*.gguf"))
         if len(files) != 1:
             held = f"{len(files)} GGUF files; name one of them" if files else "neither config.json nor a GGUF file"
@@ -81,6 +82,17 @@ def ask(source: Source, call: Callable[[], T]) -> T:
         except (OSError, ValueError, ImportError, KeyError, struct.error) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"init={source.name}: transformers cannot open it ({reason})") from error
+
+
+@cache
+def _best_checkpoint(run: Path, changed: int | None) -> Path:
+    """The best checkpoint of a run. Finding it reads all of its files for their checksums, once for each state."""
+    return Run(run).checkpoint("best")
+
+
+def _changed(folder: Path) -> int | None:
+    """When something was last added to a folder or taken away; None without one."""
+    return folder.stat().st_mtime_ns if folder.is_dir() else None
 
 
 @cache

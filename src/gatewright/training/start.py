@@ -41,7 +41,7 @@ from gatewright.training.runtime import runtime
 from gatewright.training.store import CheckpointStore
 from gatewright.training.subject import open_subject, subject_name
 from gatewright.training.tracker import Tracker
-from gatewright.training.work import Work, create_work
+from gatewright.training.work import Equipment, Work, create_work
 
 
 def train(config: Config, *, console: Console | None = None) -> Run:
@@ -129,7 +129,7 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
 
     if options.compile:
         forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
-    updater = work.updater(model, forward, companion, optimizers, precision, parallel, config)
+    updater = work.updater(Equipment(model, forward, companion, optimizers, precision, parallel, config))
     tracker = Tracker(
         folder if parallel.is_main else None,
         console,

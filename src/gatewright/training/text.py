@@ -12,11 +12,8 @@ from gatewright.config import Config
 from gatewright.data import IGNORED, BlockSampler, TokenizedCorpus, evaluation_batches, prepare, text_units
 from gatewright.errors import RunError, UserError
 from gatewright.evaluate.language_modeling import score, summarise
-from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import Parallel
-from gatewright.training.precision import Precision
 from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, to_device
-from gatewright.training.work import Outcome, Work
+from gatewright.training.work import Equipment, Outcome, Work
 
 
 class TextWork(Work):
@@ -49,18 +46,9 @@ class TextWork(Work):
             f"{train.learning_rate:g}, seed {train.seed}",
         }
 
-    def updater(
-        self,
-        model: nn.Module,
-        forward: nn.Module,
-        companion: nn.Module | None,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> TextUpdater:
+    def updater(self, equipment: Equipment) -> TextUpdater:
         """An updater on the corpus."""
-        return TextUpdater(self, model, forward, optimizers, precision, parallel, config)
+        return TextUpdater(self, equipment)
 
 
 class Sampler(Protocol):
@@ -115,17 +103,8 @@ class TokenUpdater(Updater):
 class TextUpdater(TokenUpdater):
     """Next-token prediction on the corpus."""
 
-    def __init__(
-        self,
-        work: TextWork,
-        model: nn.Module,
-        forward: nn.Module,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> None:
-        super().__init__(model, forward, optimizers, precision, parallel, config.train)
+    def __init__(self, work: TextWork, equipment: Equipment) -> None:
+        super().__init__(equipment)
         self.work, self.sampler = work, work.sampler
 
     def evaluate(self) -> Outcome:

@@ -10,14 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gatewright.config import TrainConfig
 from gatewright.data import IGNORED
 from gatewright.training.guard import NonFiniteGuard
-from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import Parallel
-from gatewright.training.precision import Precision
 from gatewright.training.schedule import learning_rate_multiplier
-from gatewright.training.work import Outcome
+from gatewright.training.work import Equipment, Outcome
 
 
 @dataclass(frozen=True)
@@ -50,28 +46,20 @@ class StepResult:
 
 
 class Updater(ABC):
-    """Does the steps. ``model`` is the plain module; ``forward`` may be its compiled or wrapped form.
+    """Does the steps.
 
     A step has to be a pure function of the weights, the optimizer's memory and its number: that is what resuming and
     repeating rest on.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        forward: nn.Module,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: TrainConfig,
-    ) -> None:
-        self.model = model
-        self.forward = forward
-        self.optimizers = optimizers
-        self.precision = precision
-        self.parallel = parallel
-        self.config = config
-        self.guard = NonFiniteGuard(optimizers, precision.device)
+    def __init__(self, equipment: Equipment) -> None:
+        self.model = equipment.model
+        self.forward = equipment.forward
+        self.optimizers = equipment.optimizers
+        self.precision = equipment.precision
+        self.parallel = equipment.parallel
+        self.config = equipment.config.train
+        self.guard = NonFiniteGuard(self.optimizers, self.precision.device)
 
     @abstractmethod
     def backward(self, step: int, forward: nn.Module) -> Gradients:

@@ -41,6 +41,22 @@ class Outcome:
         return float("nan") if value is None else value if self.better == "lower" else -value
 
 
+@dataclass(frozen=True)
+class Equipment:
+    """What an updater works with."""
+
+    model: Any
+    """A `gatewright.training.subject.Trainable` module."""
+    forward: Any
+    """``model``, or its compiled or wrapped form: the module whose forward pass is called."""
+    companion: nn.Module | None
+    """What `Work.companion` gave."""
+    optimizers: Optimizers
+    precision: Precision
+    parallel: Parallel
+    config: Config
+
+
 class Work(ABC):
     """Text, a task's demonstrations, or a task to be rewarded on: prepared and checked before anything is written."""
 
@@ -65,17 +81,8 @@ class Work(ABC):
         return cost.flops_per_token
 
     @abstractmethod
-    def updater(
-        self,
-        model: nn.Module,
-        forward: nn.Module,
-        companion: nn.Module | None,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> Updater:
-        """Who does the steps. ``forward`` is ``model``, or its compiled or wrapped form."""
+    def updater(self, equipment: Equipment) -> Updater:
+        """Who does the steps."""
 
 
 def create_work(config: Config, *, progress: bool = False) -> Work:

@@ -18,6 +18,7 @@ from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision, native_bf16, resolve_precision
 from gatewright.training.text import TextUpdater
+from gatewright.training.work import Equipment
 
 CPU = torch.device("cpu")
 
@@ -69,7 +70,7 @@ def scaled_updater() -> TextUpdater:
     model = build(config.model, seed=0)
     optimizers = Optimizers(model, config.train, CPU)
     work: Any = SimpleNamespace(sampler=BlockSampler(torch.arange(400).numpy() % 32, 8, 4, seed=0))
-    return TextUpdater(work, model, model, optimizers, Precision("fp16", CPU), Parallel(CPU), config)
+    return TextUpdater(work, Equipment(model, model, None, optimizers, Precision("fp16", CPU), Parallel(CPU), config))
 
 
 def test_scaler_is_only_on_for_fp16() -> None:

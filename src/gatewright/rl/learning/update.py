@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gatewright.config import Config
 from gatewright.errors import RunError
 from gatewright.paths.policies import policy_of
 from gatewright.paths.scoring import TokenScores, add_divergence, compare_again, token_scores
@@ -16,11 +15,8 @@ from gatewright.rl.adapters import without_adapters
 from gatewright.rl.learning.gate import PathGate
 from gatewright.rl.learning.objective import divergence, policy_gradient, token_weights
 from gatewright.rl.learning.rollouts import Batch, Collector, MicroBatch
-from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import Parallel
-from gatewright.training.precision import Precision
 from gatewright.training.update import Gradients, StepResult, Updater, derive_seed
-from gatewright.training.work import Outcome
+from gatewright.training.work import Equipment, Outcome
 
 if TYPE_CHECKING:
     from gatewright.rl.learning.work import RewardedWork
@@ -39,22 +35,12 @@ class RewardedUpdater(Updater):
     computed again from what was compared, which is a constant, and gradients reach the gate through what was blended.
     """
 
-    def __init__(
-        self,
-        work: RewardedWork,
-        model: nn.Module,
-        gate: PathGate,
-        reference: nn.Module | None,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> None:
-        super().__init__(model, model, optimizers, precision, parallel, config.train)
-        assert config.rl is not None
-        self.work, self.gate, self.reference, self.options = work, gate, reference, config.rl
-        self.tolerance = config.rl.tolerance or TOLERANCE[precision.name]
-        self.collector = Collector(work.form, config.rl, gate, work.probe(model), precision, config.train.seed)
+    def __init__(self, work: RewardedWork, gate: PathGate, reference: nn.Module | None, equipment: Equipment) -> None:
+        super().__init__(equipment)
+        self.work, self.gate, self.reference, self.options = work, gate, reference, work.options
+        self.tolerance = self.options.tolerance or TOLERANCE[self.precision.name]
+        probe = work.probe(self.model)
+        self.collector = Collector(work.form, self.options, gate, probe, self.precision, self.config.seed)
         self.steps_done = 0
         self._batch: Batch | None = None
 

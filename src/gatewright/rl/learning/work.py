@@ -25,10 +25,8 @@ from gatewright.rl.learning.update import RewardedUpdater
 from gatewright.rl.questions import Questions, QuestionSampler
 from gatewright.rl.start import task_of, tokenizer_of
 from gatewright.training.console import si
-from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import Parallel
 from gatewright.training.precision import Precision
-from gatewright.training.work import Outcome, Work
+from gatewright.training.work import Equipment, Outcome, Work
 
 PROBE = "cosine"
 """Whose statistics are recorded where paths do not listen, so that arms can be compared; nobody hears it."""
@@ -122,20 +120,13 @@ class RewardedWork(Work):
         passes = 2 if self.options.kl_weight > 0 else 1
         return cost.flops_per_token + passes * cost.forward_flops_per_token
 
-    def updater(
-        self,
-        model: nn.Module,
-        forward: nn.Module,
-        companion: nn.Module | None,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> RewardedUpdater:
+    def updater(self, equipment: Equipment) -> RewardedUpdater:
         """An updater on the questions."""
         assert self._gate is not None
-        reference = self._reference(config, precision.device) if self._needs_reference else None
-        return RewardedUpdater(self, model, self._gate, reference, optimizers, precision, parallel, config)
+        reference = None
+        if self._needs_reference:
+            reference = self._reference(equipment.config, equipment.precision.device)
+        return RewardedUpdater(self, self._gate, reference, equipment)
 
     def evaluate(self, model: nn.Module, gate: PathGate, precision: Precision, step: int) -> Outcome:
         """Accuracy on the held-out questions; the paths of the first of them go into the run directory."""

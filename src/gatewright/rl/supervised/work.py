@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import nn
-from torch.nn import functional as F
-
 from gatewright.config import Config
 from gatewright.data import IGNORED
+from gatewright.evaluate.language_modeling import evaluate
 from gatewright.rl.accuracy import answer
 from gatewright.rl.asking import Draws
 from gatewright.rl.format import Format
 from gatewright.rl.questions import Questions
 from gatewright.rl.start import task_of, tokenizer_of
 from gatewright.rl.supervised.demonstrations import DemonstrationSampler, held_out_rows
-from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel import Parallel
-from gatewright.training.precision import Precision
 from gatewright.training.text import TokenUpdater
-from gatewright.training.update import to_device
-from gatewright.training.work import Outcome, Work
+from gatewright.training.work import Equipment, Outcome, Work
 
 TRAIN = 32_768
 """Questions to learn from; each is demonstrated anew whenever it comes."""
@@ -68,67 +61,31 @@ class DemonstrationWork(Work):
             f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}",
         }
 
-    def updater(
-        self,
-        model: nn.Module,
-        forward: nn.Module,
-        companion: nn.Module | None,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> DemonstrationUpdater:
+    def updater(self, equipment: Equipment) -> DemonstrationUpdater:
         """An updater on the demonstrations."""
-        return DemonstrationUpdater(self, model, forward, optimizers, precision, parallel, config)
+        return DemonstrationUpdater(self, equipment)
 
 
 class DemonstrationUpdater(TokenUpdater):
     """Next-token prediction on completions; prompts are read and not learned."""
 
-    def __init__(
-        self,
-        work: DemonstrationWork,
-        model: nn.Module,
-        forward: nn.Module,
-        optimizers: Optimizers,
-        precision: Precision,
-        parallel: Parallel,
-        config: Config,
-    ) -> None:
-        super().__init__(model, forward, optimizers, precision, parallel, config.train)
+    def __init__(self, work: DemonstrationWork, equipment: Equipment) -> None:
+        super().__init__(equipment)
         self.work, self.sampler = work, work.sampler
 
     def evaluate(self) -> Outcome:
         """The loss on held-out demonstrations, and how often a greedy and a sampled answer are right."""
         work = self.work
-        loss, accuracy = self._on_demonstrations()
+        found = evaluate(self.forward, work.held_out, autocast=self.precision.autocast)
         greedy, sampled = (
             answer(self.model, work.form, work.questions.held_out, draws=draws, autocast=self.precision.autocast)
             for draws in (Draws(), Draws(temperature=1.0))
         )
         return Outcome(
             {
-                "val_loss": loss,
-                "val_token_accuracy": accuracy,
+                "val_loss": found.val_loss,
+                "val_token_accuracy": found.val_token_accuracy,
                 "val_accuracy": greedy.accuracy,
                 "val_accuracy_sampled": sampled.accuracy,
             }
         )
-
-    @torch.no_grad()
-    def _on_demonstrations(self) -> tuple[float, float]:
-        """Mean loss and share of right next tokens, over the completions of the held-out demonstrations."""
-        loss = right = torch.zeros((), dtype=torch.float64)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            for input_ids, labels in self.work.held_out:
-                with self.precision.autocast():
-                    logits = self.forward(to_device(input_ids, self.precision.device)).logits
-                scores = logits.float().cpu()
-                losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
-                loss = loss + losses.sum(dtype=torch.float64)
-                right = right + (scores.argmax(-1) == labels).sum()
-        finally:
-            self.model.train(was_training)
-        return loss.item() / self.work.targets, right.item() / self.work.targets

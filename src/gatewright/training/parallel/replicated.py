@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from gatewright.training.parallel.base import load_by_parameter
 from gatewright.training.parallel.group import Group
 
 _NAMES = inspect.signature(DistributedDataParallel).parameters
@@ -62,9 +61,3 @@ class ZeroOne(Replicated):
             for number, parameter in zip(numbers, parameters, strict=True)
             if number in state["state"]
         }
-
-    def load_optimizer_tensors(
-        self, optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]
-    ) -> None:
-        """Each process keeps its share of what all of them are given."""
-        load_by_parameter(optimizer, tensors)
