@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_what_is_no_native_family_is_refused(preset: str, override: str, said: s
 
 def theirs(kind: Any, config: Any) -> PreTrainedModel:
     torch.manual_seed(0)
-    model: PreTrainedModel = kind(config)
+    model: PreTrainedModel = kind(deepcopy(config))  # a patch writes into its model's configuration
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
