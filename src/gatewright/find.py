@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from gatewright.errors import UserError
 from gatewright.run import CONFIG
+from gatewright.study.planned import read_plan
 from gatewright.study.trial import Trial
 
 DEPTH = 6
@@ -50,11 +50,8 @@ def study_place(run: Path) -> StudyPlace | None:
 
 def planned_trials(study: Path) -> Iterator[str]:
     """The names of all trials that a study's folder has planned, begun or not; `UserError` if it is damaged."""
-    try:
-        plan = json.loads((study / "plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{study / 'plan.json'} cannot be read ({error}); the study's folder is damaged") from error
-    tuning = plan.get("tuning", {})
+    plan = read_plan(study / "plan.json")
+    tuning = plan["tuning"]
     for arm in plan["arms"]:
         for rate in tuning.get("learning_rates", ()):
             yield from (Trial(arm, seed, rate).name for seed in tuning["tuning_seeds"])

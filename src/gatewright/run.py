@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import UserError
+from gatewright.reading import check_numbers, misfit, read_array, read_json_object, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,20 @@ CHECKPOINTS = "checkpoints"
 PLUGINS = "plugins"
 TOKENIZER = "tokenizer"
 TENSORBOARD = "tensorboard"
+
+ENVIRONMENT_FORM = {
+    "time": str, "host": str, "architecture": str, "packages": dict,
+    "git": {"commit": str},
+    "data": {
+        "source": dict, "content_sha256": str, "tokenizer": {"name": str},
+        "train": {"tokens": (int, float), "questions": int}, "validation": {"tokens": (int, float), "questions": int},
+        "contamination": (int, float),
+    },
+    "validation": {"tokens": (int, float), "questions": int},
+    "resumed": list,
+    "peak_flops": (int, float),
+}  # fmt: skip
+"""Of ``environment.json``: what others rely on, where it is there."""
 
 
 class Run:
@@ -54,25 +68,30 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The resolved configuration the run was started with."""
-        import yaml
-
         from gatewright.config import from_yaml
 
+        text = read_text(self.path / CONFIG)
         try:
-            return from_yaml((self.path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"cannot read {self.path / CONFIG}: {reason}") from error
+            return from_yaml(text)
+        except UserError as error:
+            raise UserError(f"cannot read {self.path / CONFIG}: {error}") from error
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, peak FLOP/s, git commit, seed; empty if the run was killed before it was written."""
-        return self._json(ENVIRONMENT) or {}
+        record = self._json(ENVIRONMENT) or {}
+        if (wrong := misfit(record, ENVIRONMENT_FORM)) is not None:
+            raise UserError(f"cannot read {self.path / ENVIRONMENT}: {wrong} is not what it should be")
+        return record
 
     @property
     def summary(self) -> dict[str, Any] | None:
         """The outcome in numbers; None before the run wrote one."""
-        return self._json(SUMMARY)
+        values = self._json(SUMMARY)
+        wrong = None if values is None else check_numbers(values, ("status", "error", "architecture"), ("alpha",))
+        if wrong is not None:
+            raise UserError(f"cannot read {self.path / SUMMARY}: {wrong} is not what it should be")
+        return values
 
     @property
     def status(self) -> str:
@@ -98,10 +117,13 @@ class Run:
 
         None before the last step, and for runs of versions that did not record it.
         """
-        import numpy as np
-
         path = self.path / EVALUATION
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        if not path.is_file():
+            return None
+        table = read_array(path)
+        if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind != "f":
+            raise UserError(f"cannot read {path}: it holds no table of losses")
+        return table
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint folders, oldest first."""
@@ -158,12 +180,4 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
-        if not path.exists():
-            return None
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
-        if not isinstance(value, dict):
-            raise UserError(f"cannot read {path}: expected a JSON object")
-        return value
+        return read_json_object(path) if path.exists() else None

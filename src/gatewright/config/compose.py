@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,6 +26,7 @@ from gatewright.config.config import Config, from_dict
 from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError, unknown
 from gatewright.plugins import load_plugins
+from gatewright.reading import parse_yaml, read_text
 
 GROUPS = ("model", "data", "train")
 OVERLAYS = ("scale", "rl")
@@ -132,13 +132,11 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, "configuration ")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read configuration {path}: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a configuration: expected a YAML mapping")
-    return values
+        return parse_yaml(text)
+    except UserError as error:
+        raise UserError(f"cannot read configuration {path}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

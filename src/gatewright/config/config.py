@@ -16,6 +16,7 @@ from gatewright.config.patch import PatchConfig
 from gatewright.config.rl import RLConfig
 from gatewright.config.train import ParallelConfig, TrainConfig
 from gatewright.errors import UserError
+from gatewright.reading import parse_yaml
 from gatewright.schema import check_keys, check_value
 
 T = TypeVar("T")
@@ -75,10 +76,7 @@ def to_yaml(config: Any) -> str:
 
 
 def from_yaml(text: str) -> Config:
-    """The `Config` that `to_yaml` wrote."""
-    values = yaml.safe_load(text)
-    if not isinstance(values, Mapping):
-        raise UserError("a configuration file must be a YAML mapping")
-    config = from_dict(Config, values)
+    """The `Config` that `to_yaml` wrote; `UserError` for anything else."""
+    config = from_dict(Config, parse_yaml(text))
     config.validate()
     return config

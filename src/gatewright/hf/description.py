@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gatewright.config.model import ModelConfig
+from gatewright.reading import read_json_object
 
 MODEL_TYPE = "gatewright"
 ARCHITECTURE = "GatewrightForCausalLM"
@@ -26,6 +26,6 @@ def describe(config: ModelConfig, plugins: Mapping[str, str] | None = None) -> d
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether the model saved in ``folder`` is one of ours, and none of transformers' own."""
+    """Whether the model saved in ``folder`` is one of ours, and none of transformers' own; `UserError` if unreadable."""
     path = folder / "config.json"
-    return not path.is_file() or bool(json.loads(path.read_text(encoding="utf-8")).get("model_type") == MODEL_TYPE)
+    return not path.is_file() or bool(read_json_object(path).get("model_type") == MODEL_TYPE)

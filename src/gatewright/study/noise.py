@@ -8,7 +8,6 @@ earlier studies judged by the same metric; the standard deviations of several co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from gatewright.errors import UserError
+from gatewright.reading import complaint, parse_json
 from gatewright.study import power
 from gatewright.study.statistics import NO_SPREAD, Comparison
 from gatewright.study.wording import join, percent
@@ -158,7 +158,7 @@ def read_spreads(study: Path, metric: str) -> list[Spread]:
     """
     path = study / RESULTS
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(path.read_text(encoding="utf-8"))
         means = {arm["arm"]: arm["mean"] for arm in results["arms"]}
         pairs = list(zip(results["comparisons"], results["details"], strict=True))
         return [
@@ -168,5 +168,6 @@ def read_spreads(study: Path, metric: str) -> list[Spread]:
         ]
     except OSError as error:
         raise UserError(f"noise: cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"noise: {path} does not hold a study's results ({type(error).__name__}: {error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        why = f"{type(error).__name__}: {complaint(error)}"
+        raise UserError(f"noise: {path} does not hold a study's results ({why})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
+from gatewright.errors import UserError
+from gatewright.reading import complaint, read_json_object
 from gatewright.study.analysis import Analysis
 from gatewright.study.gather import ArmResult, TrialResult
 from gatewright.study.kind import has_shuffled_rewards, similarity_of
@@ -110,18 +111,25 @@ def read_paths(trial: TrialResult, lag: int = 0) -> Listened | None:
     file = trial.run.path / LISTENING
     if not file.is_file():
         return None
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    record = read_json_object(file)
+    try:
+        return _listened(trial, record, lag)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"cannot read {file}: {type(error).__name__}: {complaint(error)}") from error
+
+
+def _listened(trial: TrialResult, record: dict[str, Any], lag: int) -> Listened:
     question, written = record["question"], record["paths"]
     return Listened(
         trial.trial.arm,
         trial.trial.seed,
-        record["step"],
+        int(record["step"]),
         str(question["prompt"]),
         str(question["answer"]),
-        [path["tokens"] for path in written],
-        [path["reward"] for path in written],
+        [[str(token) for token in path["tokens"]] for path in written],
+        [None if path["reward"] is None else float(path["reward"]) for path in written],
         [
-            (heard["step"] - lag, heard["path"], int(peer), weight)
+            (int(heard["step"]) - lag, int(heard["path"]), int(peer), float(weight))
             for heard in record["heard"]
             for peer, weight in heard["peers"].items()
         ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,17 +10,18 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gatewright.errors import UserError, did_you_mean
+from gatewright.reading import complaint, parse_yaml, read_text
 from gatewright.schema import check_keys, check_value
 from gatewright.study.metric import Metric, get_metric
+from gatewright.study.trial import MULTIPLE, SAFE_NAME
 
-SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
 OWNED_BY_STUDY = {"train.seed": "list seeds under 'seeds'", "out": "use --out", "resume": "a study always resumes"}
 LEARNING_RATE = "train.learning_rate"
 TUNING_SEED = 1_000
 FIRST_LOOK = 3
-MULTIPLE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?x")
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,13 @@ def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     a setting that an arm has of its own, because it could not hold for that arm.
     """
     path = Path(path)
+    text = read_text(path, "the study file ")
     try:
+        parse_yaml(text)  # its bounds
         # OmegaConf's reader, unlike yaml.safe_load, refuses a key given twice and reads 5e-3 as a number
-        values = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
-    except OSError as error:
-        raise UserError(f"cannot read the study file {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+        values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is not readable YAML: {complaint(error)}") from error
     try:
         return _extend(_study_from(values), list(overrides))
     except UserError as error:

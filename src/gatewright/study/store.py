@@ -23,6 +23,7 @@ from gatewright.config import Config, to_yaml
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.study.plan import Study, load_study
+from gatewright.study.planned import read_plan
 from gatewright.study.trial import Trial
 from gatewright.study.trials import Plan, design, differences
 
@@ -74,11 +75,7 @@ class StudyFolder:
 
     def plan(self) -> dict[str, Any]:
         """The recorded plan: ``arms`` (designs by arm), ``judged_by`` (as first planned)."""
-        try:
-            values = json.loads(self.plan_file.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.plan_file} cannot be read ({error}); the study's folder is damaged") from error
-        return dict(values)
+        return read_plan(self.plan_file, designs=True)
 
     def judgement_changes(self, study: Study) -> list[tuple[str, Any, Any]]:
         """What about the way of judging differs from the first plan: ``(key, planned, now)``."""

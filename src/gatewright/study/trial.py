@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+SAFE_NAME = re.compile(r"\w[\w.+-]{0,63}")
+"""A name that can be a folder's, and leads nowhere else."""
+MULTIPLE = re.compile(r"(?=.*[1-9])\d+(\.\d+)?x")
+"""A learning rate given as a multiple, such as ``0.5x``."""
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gatewright.errors import RunError
 from gatewright.files import write_atomic
+from gatewright.reading import check_numbers, parse_json
 
 
 class MetricsLog:
     """Appends records to a file; a line is written whole and flushed, so a crash can tear the last one only."""
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
-        """Open ``path``. With ``resume_step``, first drop records of later steps: they will be written again."""
+        """Open ``path``. With ``resume_step``, first drop records of later steps: they will be written again.
+
+        Damaged lines stay where they are, for whoever can make something of them; an end that was torn off goes.
+        """
         self.path = path
         if resume_step is not None and path.exists():
-            kept = [record for record in read_records(path) if record["step"] <= resume_step]
-            write_atomic(path, "".join(_line(record) for record in kept))
+            write_atomic(path, b"".join(_kept(path, resume_step)))
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: dict[str, Any]) -> None:
@@ -42,15 +46,27 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
+    with path.open("rb") as lines:
+        return [record for line in lines if (record := parse_record(line)) is not None]
+
+
+def damaged_lines(path: Path) -> int:
+    """How many lines of a metrics file hold no record, not counting an end that was torn off."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as lines:
+        return sum(parse_record(line) is None for line in lines if line.endswith(b"\n") and line.strip())
+
+
+def parse_record(line: bytes) -> dict[str, Any] | None:
+    """The record that a line holds; None where it is no JSON object with a step and numbers, as every record is."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or type(record.get("step")) is not int or record["step"] < 0:
+        return None
+    return record if check_numbers(record, ("kind",), ("alpha", "reports")) is None else None
 
 
 def finite(value: Any) -> Any:
@@ -62,6 +78,14 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return value
+
+
+def _kept(path: Path, last: int) -> Iterator[bytes]:
+    with path.open("rb") as lines:
+        for line in lines:
+            record = parse_record(line)
+            if line.endswith(b"\n") if record is None else record["step"] <= last:
+                yield line.rstrip(b"\n") + b"\n"
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -19,8 +19,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from gatewright.errors import RunError
+from gatewright.errors import RunError, UserError
 from gatewright.files import sync_folder
+from gatewright.reading import read_json_object
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d+)")
@@ -120,10 +121,9 @@ def fault(path: Path) -> str | None:
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
+        return read_json_object(path / MANIFEST)
+    except UserError:
         return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from gatewright.training.metrics import parse_record
 
 TAIL_BYTES = 65_536
 MOST_POINTS = 4_096
@@ -95,11 +96,8 @@ class History:
                 self._add(line)
 
     def _add(self, line: bytes) -> None:
-        try:
-            record = json.loads(line)
-        except ValueError:  # torn by a crash, or the first of a tail
-            return
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        record = parse_record(line)
+        if record is None:  # torn by a crash, damaged, or the first of a tail
             return
         kind, step = str(record.get("kind")), record["step"]
         self.newest[kind] = record

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from gatewright.config import Config, from_yaml
 from gatewright.errors import UserError
 from gatewright.find import find_runs, study_place
+from gatewright.reading import read_text
 from gatewright.run import CONFIG, METRICS, Run
 from gatewright.watch.follow import History
 from gatewright.watch.vitals import LOCK, Owner, Vitals, find_owners
@@ -69,9 +68,11 @@ class WatchedRun:
         try:
             written = file.stat().st_mtime_ns
             if self._config is None or self._config[0] != written:  # a resumed run may go further than it was to
-                self._config = written, from_yaml(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+                self._config = written, from_yaml(read_text(file))
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+        except UserError as error:
+            raise UserError(f"{'' if str(file) in str(error) else f'cannot read {file}: '}{error}") from error
         return self._config[1]
 
     @property

@@ -1,0 +1,46 @@
+"""How often the readers are tried: a few repeatable times in every run of the tests, many times by ``make fuzz``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from samples import write_run, write_study, write_text
+
+from gatewright.run import Run
+
+SLOW_IS_FINE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("few", max_examples=12, derandomize=True, database=None, **SLOW_IS_FINE)
+settings.register_profile("many", max_examples=int(os.environ.get("GATEWRIGHT_FUZZ", "0")) or 1, **SLOW_IS_FINE)
+settings.load_profile("many" if os.environ.get("GATEWRIGHT_FUZZ") else "few")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cache of its own."""
+    folder = tmp_path_factory.mktemp("untrusted")
+    os.environ["GATEWRIGHT_CACHE"] = str(folder / "cache")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text(place: Path) -> Path:
+    return write_text(place / "text")
+
+
+@pytest.fixture(scope="session")
+def run(place: Path, text: Path) -> Run:
+    return write_run(place / "run", text)
+
+
+@pytest.fixture(scope="session")
+def study(place: Path, text: Path, run: Run) -> Path:
+    return write_study(place / "study", text, run)
