@@ -42,18 +42,19 @@ def read_text(path: Path, what: str = "") -> str:
         raise UserError(f"cannot read {what}{path}: not UTF-8 text (at byte {error.start})") from error
 
 
-def parse_json(text: str | bytes) -> Any:
-    """``text`` as JSON whose numbers are finite and whose integers fit into 64 bits; `ValueError` otherwise."""
+def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
+    """``text`` as JSON whose integers fit into 64 bits and whose numbers are ``finite``; `ValueError` otherwise."""
+    number = _float if finite else float
     try:
-        return json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_float)
+        return json.loads(text, parse_int=_integer, parse_float=number, parse_constant=number)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, *, finite: bool = True) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
-        value = parse_json(read_text(path))
+        value = parse_json(read_text(path), finite=finite)
     except UserError:
         raise
     except ValueError as error:
@@ -102,11 +103,12 @@ def check_numbers(values: Mapping[str, Any], texts: Collection[str], tables: Col
 def misfit(values: Mapping[str, Any], form: Mapping[str, Any], where: str = "") -> str | None:
     """The first place at which ``values`` are not of the ``form``: types by key, or forms; None if all are.
 
-    Keys may be missing, and whatever is there may be null; keys that the form does not know may hold anything.
+    A key with a question mark may be missing or null. Keys that the form does not know may hold anything.
     """
     for key, expected in form.items():
-        value, place = values.get(key), f"{where}{key}"
-        if value is None:
+        name = key.removesuffix("?")
+        value, place = values.get(name), f"{where}{name}"
+        if value is None and name != key:
             continue
         if not isinstance(expected, Mapping):
             if not isinstance(value, expected) or isinstance(value, bool):
@@ -124,7 +126,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
     try:
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except Exception as error:  # NumPy reads the header as Python source, and complains in as many ways
         raise UserError(f"cannot read {path}: no sound array ({complaint(error)})") from error
 
 

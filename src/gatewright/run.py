@@ -28,17 +28,14 @@ PLUGINS = "plugins"
 TOKENIZER = "tokenizer"
 TENSORBOARD = "tensorboard"
 
+_AMOUNT = {"tokens?": int, "questions?": int}
 ENVIRONMENT_FORM = {
-    "time": str, "host": str, "architecture": str, "packages": dict,
-    "git": {"commit": str},
-    "data": {
-        "source": dict, "content_sha256": str, "tokenizer": {"name": str},
-        "train": {"tokens": (int, float), "questions": int}, "validation": {"tokens": (int, float), "questions": int},
-        "contamination": (int, float),
+    "time?": str, "host?": str, "architecture?": str, "packages?": dict, "git?": {"commit": str}, "resumed?": list,
+    "peak_flops?": (int, float), "validation?": _AMOUNT,
+    "data?": {
+        "source": dict, "content_sha256": str, "tokenizer": {"name": str}, "train": _AMOUNT, "validation": _AMOUNT,
+        "contamination?": (int, float),
     },
-    "validation": {"tokens": (int, float), "questions": int},
-    "resumed": list,
-    "peak_flops": (int, float),
 }  # fmt: skip
 """Of ``environment.json``: what others rely on, where it is there."""
 

@@ -48,7 +48,7 @@ def damaged_structures(draw: st.DrawFn, sound: Any) -> Any:
         path = draw(st.sampled_from(list(places(value))))
         if not path:
             if draw(st.integers(0, 9)) == 0:
-                value = draw(values)
+                value = copy.deepcopy(draw(values))
             continue
         *above, last = path
         parent = value
@@ -58,9 +58,9 @@ def damaged_structures(draw: st.DrawFn, sound: Any) -> Any:
         if how == "remove":
             del parent[last]
         elif how == "change" or not isinstance(parent, dict):
-            parent[last] = draw(values)
+            parent[last] = copy.deepcopy(draw(values))  # lest the next change be made in the list of odd ones
         else:
-            parent[draw(st.text(max_size=8))] = draw(values)
+            parent[draw(st.text(max_size=8))] = copy.deepcopy(draw(values))
     return value
 
 

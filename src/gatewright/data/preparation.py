@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def prepare(config: DataConfig, progress: bool = False) -> TokenizedCorpus:
     if read_index(folder) is None:
         with locked(folder):
             if read_index(folder) is None:  # nobody made it while this process waited
+                if folder.exists():
+                    warnings.warn(f"{folder}: the prepared data are damaged; made again", RuntimeWarning, stacklevel=2)
                 with made_whole(folder) as temporary:
                     _prepare_into(temporary, corpus, config, recipe, progress)
                     if corpus.fingerprint() != fingerprint:

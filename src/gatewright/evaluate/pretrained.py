@@ -16,6 +16,7 @@ from gatewright.data.tokenization import PretrainedTokenizer
 from gatewright.errors import UserError, did_you_mean
 from gatewright.evaluate.target import Target
 from gatewright.pretrained.causal import is_causal
+from gatewright.reading import complaint
 from gatewright.surgery.record import KEY
 
 PURPOSE = "{} is not a run directory, and a model of Hugging Face"
@@ -99,9 +100,8 @@ class PretrainedTarget(Target):
             return call()
         except UserError:
             raise
-        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"{self.name} {what} that transformers can open ({reason})") from error
+        except Exception as error:  # a stranger's files fail in as many ways as there are
+            raise UserError(f"{self.name} {what} that transformers can open ({complaint(error)})") from error
 
 
 def _place(name: str) -> str:

@@ -94,7 +94,7 @@ class RunTarget(Target):
 
     def load_for_transformers(self, precision: str) -> tuple[Any, Any]:
         transformers = import_extra("transformers", "hf", "--tasks")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(self.run.path / TOKENIZER)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.run.path / TOKENIZER, trust_remote_code=False)
         model = self.run.load(self.checkpoint)
         if not isinstance(model, LanguageModel):
             return model.hf, tokenizer

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -31,6 +29,7 @@ from gatewright.hf.native import native_config
 from gatewright.model.build import build
 from gatewright.model.language_model import LanguageModel
 from gatewright.pretrained.model import PretrainedModel
+from gatewright.reading import complaint
 from gatewright.surgery.record import Record
 
 _CLASSES: dict[str, Any] = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM, "qwen3": Qwen3ForCausalLM}
@@ -107,6 +106,7 @@ def _open(source: str, gguf_file: str | None, dtype: torch.dtype, options: dict[
     if gguf_file is None and path.suffix == ".gguf" and path.is_file():
         source, gguf_file = str(path.parent), path.name
     place = resolve("source", source)
+    options = {"trust_remote_code": False, **options}
     if gguf_file is not None:
         # one that is dense, whatever kernels for quantized weights may be installed
         dense = {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True), "dtype": dtype}
@@ -122,6 +122,5 @@ def _ask(source: str, call: Any) -> Any:
         return call()
     except UserError:
         raise
-    except (OSError, ValueError, ImportError, SafetensorError, struct.error) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{source}: transformers cannot open it ({reason})") from error
+    except Exception as error:  # a stranger's files fail in as many ways as there are
+        raise UserError(f"{source}: transformers cannot open it ({complaint(error)})") from error

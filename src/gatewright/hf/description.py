@@ -26,6 +26,6 @@ def describe(config: ModelConfig, plugins: Mapping[str, str] | None = None) -> d
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether the model saved in ``folder`` is one of ours, and none of transformers' own; `UserError` if unreadable."""
+    """Whether the model saved in ``folder`` is one of ours, and none of transformers' own; `UserError` for neither."""
     path = folder / "config.json"
     return not path.is_file() or bool(read_json_object(path).get("model_type") == MODEL_TYPE)

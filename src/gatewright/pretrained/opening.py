@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from gatewright.config import Config
@@ -15,6 +14,7 @@ from gatewright.errors import RunError, UserError
 from gatewright.pretrained.causal import is_causal
 from gatewright.pretrained.model import PretrainedModel
 from gatewright.pretrained.source import Source, ask
+from gatewright.reading import complaint
 from gatewright.surgery import Report, load_patched, patch, train_only_alpha
 from gatewright.surgery.record import Record
 from gatewright.surgery.saved import put_gates
@@ -40,7 +40,7 @@ def open_source(source: Source, config: Config) -> tuple[PretrainedModel, Report
     Raises `UserError` for what `sketch` refuses, for files without all of the weights, and for a model that sees the
     tokens it has to predict.
     """
-    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True, "trust_remote_code": False}
     if source.gguf_file is not None:
         # one that is dense, whatever kernels for quantized weights may be installed
         options |= {"gguf_file": source.gguf_file, "quantization_config": GgufConfig(dequantize=True)}
@@ -67,11 +67,11 @@ def open_checkpoint(folder: Path, block_size: int) -> PretrainedModel:
     if (lora := adapters_of(folder)) is not None:
         return PretrainedModel(open_adapted(folder, lora).eval(), block_size)
     try:
-        described = AutoConfig.from_pretrained(folder)
+        described = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         opener = AutoModelForCausalLM.from_pretrained if Record.read(described) is None else load_patched
         model = ask(Source(str(folder), str(folder), ""), lambda: opener(folder, dtype=torch.float32))
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"cannot load {folder}: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # a stranger's files fail in as many ways as there are
+        raise RunError(f"cannot load {folder}: {complaint(error)}") from error
     return PretrainedModel(model.eval(), block_size)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from gatewright.data.extras import import_extra
 from gatewright.data.hub import resolve
 from gatewright.errors import UserError, did_you_mean
 from gatewright.hf.description import MODEL_TYPE
+from gatewright.reading import complaint
 from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, Run
 
 T = TypeVar("T")
@@ -79,9 +79,8 @@ def ask(source: Source, call: Callable[[], T]) -> T:
             return call()
         except UserError:
             raise
-        except (OSError, ValueError, ImportError, KeyError, struct.error) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"init={source.name}: transformers cannot open it ({reason})") from error
+        except Exception as error:  # a stranger's files fail in as many ways as there are
+            raise UserError(f"init={source.name}: transformers cannot open it ({complaint(error)})") from error
 
 
 @cache
@@ -99,7 +98,7 @@ def _changed(folder: Path) -> int | None:
 def _read_config(source: Source, age: tuple[int, int] | None) -> Any:
     transformers = import_extra("transformers", "hf", f"init={source.name}")
     given = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
-    return ask(source, lambda: transformers.AutoConfig.from_pretrained(source.place, **given))
+    return ask(source, lambda: transformers.AutoConfig.from_pretrained(source.place, trust_remote_code=False, **given))
 
 
 def _age(source: Source) -> tuple[int, int] | None:

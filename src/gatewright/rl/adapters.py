@@ -62,7 +62,9 @@ def open_adapted(folder: Path, lora: LoRAConfig) -> PreTrainedModel:
     """The model of a checkpoint with adapters, these merged: an ordinary model of transformers."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        AutoConfig.from_pretrained(folder, trust_remote_code=False), dtype=torch.float32
+    )
     add_adapters(model, lora, seed=0)
     safetensors.torch.load_model(model, folder / "model.safetensors")
     merge_adapters(model)

@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from gatewright.config import Config
 from gatewright.config.rl import RLConfig
 from gatewright.data import Tokenizer
-from gatewright.errors import UserError
+from gatewright.errors import RunError, UserError
 from gatewright.evaluate.target import RunTarget, Target
 from gatewright.paths.policies import policy_of
+from gatewright.reading import complaint
 from gatewright.rl.accuracy import Answers, answer
 from gatewright.rl.asking import Draws
 from gatewright.rl.format import Format
@@ -119,7 +121,10 @@ def open_reasoner(
 def load_gate(gate: PathGate, checkpoint: Path) -> None:
     """Give ``gate`` what it had learned by ``checkpoint``, where it had anything to learn or to keep."""
     if (checkpoint / COMPANION).is_file() and not gate.silent:
-        safetensors.torch.load_model(gate, checkpoint / COMPANION)
+        try:
+            safetensors.torch.load_model(gate, checkpoint / COMPANION)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise RunError(f"cannot load {checkpoint / COMPANION}: {complaint(error)}") from error
 
 
 def held_out(form: Format, split: Literal["validation", "test"], count: int) -> tuple[list[Question], float]:

@@ -263,13 +263,13 @@ def _data(data: dict[str, Any], validation: dict[str, Any] | None) -> str:
     """The text, or the questions, that runs learned from and were judged on."""
     source = " ".join(str(data["source"][key]) for key in ("name", "path", "subset") if data["source"].get(key))
     kept = f"tokenizer {data['tokenizer']['name']}; content {data['content_sha256'][:12]}"
-    if "questions" in data["train"]:
+    if all(data[split].get("questions") for split in ("train", "validation")):
         seen = data.get("contamination")
         also = "" if seen is None else f" ({percent(100 * seen, sign=False)} of them in training questions)"
         learned, held_out = (f"{data[split]['questions']:,}" for split in ("train", "validation"))
         return f"task {source}: {learned} questions to learn from, {held_out} held out{also}; {kept}"
-    scored = f", {count(validation['tokens'])} of them scored" if validation else ""
-    learned, held_out = (count(data[split]["tokens"]) for split in ("train", "validation"))
+    scored = f", {count(validation['tokens'])} of them scored" if validation and validation.get("tokens") else ""
+    learned, held_out = (count(data[split].get("tokens")) for split in ("train", "validation"))
     return f"{source}: {learned} training tokens, {held_out} held out{scored}; {kept}"
 
 

@@ -64,8 +64,10 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], LeftOut]:
 def started(run: Run) -> tuple[datetime, datetime]:
     """For putting runs in order: when the run was first started, to the second, and when it was last begun."""
     begun = datetime.fromtimestamp((run.path / CONFIG).stat().st_mtime).astimezone()
-    recorded = run.environment.get("time")
-    return datetime.fromisoformat(recorded).astimezone() if recorded else begun, begun
+    try:
+        return datetime.fromisoformat(run.environment["time"]).astimezone(), begun
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):  # damaged, or from before it was recorded
+        return begun, begun
 
 
 def arm_names(groups: Sequence[Group]) -> list[str]:

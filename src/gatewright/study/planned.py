@@ -10,7 +10,7 @@ from gatewright.errors import UserError
 from gatewright.reading import misfit, read_json_object
 from gatewright.study.trial import MULTIPLE, SAFE_NAME
 
-FORM = {"arms": dict, "seeds": list, "tuning": {"learning_rates": list, "tuning_seeds": list}, "judged_by": dict}
+FORM = {"arms": dict, "seeds": list, "tuning": {"learning_rates?": list, "tuning_seeds?": list}, "judged_by": dict}
 SIZES: Mapping[str, type | tuple[type, ...]] = {
     "train.batch_size": int, "train.grad_accumulation": int, "train.max_steps": int, "train.eval_every": int,
     "model.block_size": int, "train.learning_rate": (int, float),
@@ -33,8 +33,7 @@ def read_plan(file: Path, *, designs: bool = False) -> dict[str, Any]:
 
 
 def _problem(plan: Mapping[str, Any]) -> str | None:
-    wrong = misfit(plan, FORM) or next((key for key in FORM if plan.get(key) is None), None)
-    if wrong is not None:
+    if (wrong := misfit(plan, FORM)) is not None:
         return f"{wrong} is missing or not what it should be"
     rates, tuning_seeds = plan["tuning"].get("learning_rates") or [], plan["tuning"].get("tuning_seeds") or []
     if not all(type(seed) is int and seed >= 0 for seed in (*plan["seeds"], *tuning_seeds)):

@@ -27,14 +27,15 @@ def load_patched(folder: str | Path, **options: Any) -> Any:
     transformers = import_extra("transformers", "hf", "load_patched")
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no saved model: it has no config.json")
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     record = Record.read(config)
     if record is None:
         raise UserError(f"the model in {folder} is not patched: its config has no {KEY}; open it with from_pretrained")
-    name = (config.architectures or ["none"])[0]
-    if not hasattr(transformers, name):
-        raise UserError(f"{folder}: transformers has no class {name}")
-    model, info = _open(getattr(transformers, name), folder, record, options)
+    name = str((config.architectures or ["none"])[0])
+    kind = getattr(transformers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+        raise UserError(f"{folder}: transformers has no model {name}")
+    model, info = _open(kind, folder, record, options)
     places = list(gated_activations(model))
     gates = tuple(f"{place.activation_path}." for place in places)
     for kind, verb in (("missing_keys", "lacks"), ("unexpected_keys", "has, with no place in its record,")):

@@ -24,7 +24,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from gatewright.config import from_dict
 from gatewright.errors import RunError
+from gatewright.reading import read_json_object
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel.base import METADATA, Parallel
 
@@ -109,9 +111,18 @@ def load_checkpoint(
         load_weights(folder, companion, COMPANION)
     try:
         optimizers.load_state_tensors(safetensors.torch.load_file(folder / OPTIMIZER))
-        return TrainerState(**json.loads((folder / TRAINER).read_text()))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        return _read_state(folder / TRAINER)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise RunError(f"cannot load checkpoint {folder}: {_first_lines(error)}") from error
+
+
+def _read_state(path: Path) -> TrainerState:
+    """The trainer's state; `ValueError` where it is not one."""
+    state = from_dict(TrainerState, read_json_object(path, finite=False))
+    numbers = [*state.best.values(), *(value for value in state.val.values() if value is not None)]
+    if not all(isinstance(number, (int, float)) for number in numbers) or min(state.step, state.tokens) < 0:
+        raise ValueError(f"{path.name} holds no state of training")
+    return state
 
 
 def _first_lines(error: Exception) -> str:

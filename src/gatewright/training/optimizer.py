@@ -14,6 +14,8 @@ from gatewright.parts.alpha.base import Alpha
 from gatewright.training.parallel.base import Parallel
 
 FUSED = ("cpu", "cuda", "mps")
+MEMORY = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum_buffer"}}
+"""What each algorithm remembers of a parameter."""
 
 
 @dataclass
@@ -154,8 +156,18 @@ class Optimizers:
             if name not in owners:
                 raise RunError(f"the optimizer state does not belong to this model, which has no parameter '{name}'")
             by_parameter.setdefault(owners[name], {})[key] = tensor
+        for group in self.groups:
+            for name, parameter in group.parameters.items():
+                found = by_parameter.get(parameter, {})
+                if found and (found.keys() != MEMORY[group.algorithm] or not _fits(found, parameter)):
+                    raise RunError(f"the optimizer state of '{name}' is not that of {group.algorithm}")
         for optimizer in self.optimizers:
             self.parallel.load_optimizer_tensors(optimizer, by_parameter)
+
+
+def _fits(memory: Mapping[str, Tensor], parameter: nn.Parameter) -> bool:
+    """Whether all tensors are of the parameter's shape; a count is a single number."""
+    return all(tensor.shape == (() if key == "step" else parameter.shape) for key, tensor in memory.items())
 
 
 def _torch_groups(groups: list[ParameterGroup]) -> list[dict[str, object]]:

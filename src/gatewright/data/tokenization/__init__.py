@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 
 from gatewright.data.tokenization.base import END_OF_TEXT, Recipe, Tokenizer
@@ -17,6 +17,7 @@ from gatewright.data.tokenization.char import CharTokenizer
 from gatewright.data.tokenization.fast import MARK, FastTokenizer
 from gatewright.data.tokenization.pretrained import PretrainedTokenizer
 from gatewright.errors import UserError, did_you_mean
+from gatewright.reading import complaint, read_json_object
 
 __all__ = [
     "END_OF_TEXT",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 _BPE = re.compile(r"bpe-(\d+)")
+
+PROBE = "The gate, 2 × é\n\t\U0001f600"
+"""What a tokenizer has to get through before it is believed."""
 
 
 def tokenizer_recipe(spec: str) -> Recipe:
@@ -65,15 +69,20 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder, so no tokenizer")
         return PretrainedTokenizer.load(str(folder))
-    name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[MARK]
-    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    name = str(read_json_object(folder / "tokenizer_config.json")[MARK])
     kinds: dict[str, type[FastTokenizer]] = {"char": CharTokenizer, "byte": ByteTokenizer}
-    return kinds.get(name, BPETokenizer)(name, backend)
+    try:
+        tokenizer = kinds.get(name, BPETokenizer)(name, tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
+        tokenizer.decode(np.concatenate(tokenizer.encode_batch([PROBE, ""])))
+        assert tokenizer.token_bytes is not None
+    except Exception as error:  # the library raises nothing more precise
+        raise UserError(f"{folder}: no sound tokenizer ({complaint(error)})") from error
+    return tokenizer
 
 
 def _is_ours(folder: Path) -> bool:
     config = folder / "tokenizer_config.json"
-    return config.is_file() and MARK in json.loads(config.read_text(encoding="utf-8"))
+    return config.is_file() and MARK in read_json_object(config)
 
 
 def _given(tokenizer: Tokenizer) -> Callable[[Callable[[], Iterator[str]]], Tokenizer]:

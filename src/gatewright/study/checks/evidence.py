@@ -49,7 +49,8 @@ def validation_text(study: Study, arms: Mapping[str, ArmResult], comparisons: li
     """How far the differences hang on the text that was scored, against how far they hang on the seeds."""
     if not any(arm.n for arm in arms.values()):
         return
-    scored = {run.environment["validation"]["tokens"] for run in usable_runs(arms) if run.environment.get("validation")}
+    known = [run.environment.get("validation") or {} for run in usable_runs(arms)]
+    scored = {validation["tokens"] for validation in known if validation.get("tokens")}
     if len(scored) > 1:
         yield Remark("warning", "evaluation_set", f"Runs were scored on unequal text: {join(_counts(scored))} tokens.")
         return
