@@ -1,13 +1,16 @@
 """Parts in files of one's own, named by ``plugins`` in a configuration and known by their content.
 
-A file is executed where a configuration that names it is composed, trained or turned into a model again, and only
-there: reading a run's configuration or writing a study's report executes nothing.
+A file is a program, so it is executed only where the user names it: in an override (``plugins=[mine.py]``), on the
+command line (``--plugin mine.py``), in the environment (`NAMED`), or by calling `load_plugins`. What a configuration, a
+run or a study says of files is a wish: it is met by a named file of that very content, or refused. So nothing that was
+copied from elsewhere can bring its own code along.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -30,52 +33,105 @@ class Plugin:
     @property
     def sha256(self) -> str:
         """The fingerprint of its content."""
-        return hashlib.sha256(self.source).hexdigest()
+        return _sha256(self.source)
 
+
+NAMED = "GATEWRIGHT_PLUGINS"
+"""The environment variable that names files, separated as in PATH. Files that were loaded are added to it, so that
+processes started from here may load them too."""
 
 _loaded: dict[Path, Plugin] = {}
 
 
 def load_plugins(named: Any) -> dict[str, str]:
-    """Load files of parts; returns ``{absolute path: SHA-256}``, as a configuration records it.
+    """Load files of parts that the user names; returns ``{absolute path: SHA-256}``, as a configuration records it.
 
-    ``named`` is such a mapping, whose files must still have these contents, or a list of paths, relative to the current
-    folder, taken as they are now. Raises `UserError` naming the file, and the line where something in it fails.
+    ``named`` is a list of paths, relative to the current folder. Raises `UserError` naming the file, and the line where
+    something in it fails.
     """
-    if isinstance(named, Mapping):
-        recorded = {str(path): content for path, content in named.items()}
-    elif isinstance(named, list) and all(isinstance(path, str) for path in named):
-        recorded = dict.fromkeys(named)
-    else:
-        raise UserError(f"plugins={named!r}: expected a list of files, such as plugins=[my_gate.py]")
-    if len({Path(path).name for path in recorded}) < len(recorded):
-        raise UserError(f"plugins={[*recorded]}: two files have one name; rename one")
     try:
-        plugins = [load_plugin(path, content) for path, content in recorded.items()]
+        plugins = [load_plugin(path) for path in _paths(named)]
     except UserError as error:
-        raise UserError(f"plugins: {error}") from error
+        raise UserError(f"plugins: {error}" if not str(error).startswith("plugins") else str(error)) from error
     return {str(plugin.path): plugin.sha256 for plugin in plugins}
 
 
-def load_plugin(path: str | Path, sha256: str | None = None) -> Plugin:
-    """Load one file, as `load_plugins` does; one that is loaded already is executed again only if it has changed."""
+def recall_plugins(recorded: Any) -> dict[str, str]:
+    """For what a configuration or a study names: see that files of that content are loaded, as the user named them.
+
+    ``recorded`` is what `load_plugins` gave, or a list of paths. Returns the mapping with the files' present places.
+    Raises `UserError` for a content that the user has not named; that file is not executed.
+    """
+    paths = _paths(recorded)
+    if not paths:
+        return {}
+    contents = recorded if isinstance(recorded, Mapping) else {path: _sha256(_read(path)) for path in paths}
+    return {str(plugin.path): plugin.sha256 for plugin in (_recalled(path, contents[path]) for path in paths)}
+
+
+def _recalled(path: str, content: Any) -> Plugin:
+    by_content = {plugin.sha256: plugin for plugin in _loaded.values()}
+    if content in by_content:
+        return by_content[content]
+    named = {file: _sha256(file.read_bytes()) for name in _named() if (file := Path(name)).is_file()}
+    for file, found in named.items():
+        if found == content:
+            return load_plugin(file)
+    for file, found in named.items():
+        if file.name == Path(path).name:
+            raise UserError(
+                f"plugins: {file} has changed: its SHA-256 is {found[:12]}…, not {str(content)[:12]}… as recorded; "
+                f"put it back as it was, or name it anew (plugins=[{file}]) for a new run"
+            )
+    raise UserError(
+        f"plugins: this needs parts from {path} (SHA-256 {str(content)[:12]}…), a program that nobody has named here; "
+        f"if you trust it, name it: gatewright --plugin {Path(path).name} …, or {NAMED}={Path(path).name}"
+    )
+
+
+def _paths(named: Any) -> list[str]:
+    if not isinstance(named, (list, Mapping)) or not all(isinstance(path, str) for path in named):
+        raise UserError(f"plugins={named!r}: expected a list of files, such as plugins=[my_gate.py]")
+    if len({Path(path).name for path in named}) < len(named):
+        raise UserError(f"plugins={[*named]}: two files have one name; rename one")
+    return list(named)
+
+
+def load_plugin(path: str | Path) -> Plugin:
+    """Load a file that the user names; one that is loaded already is executed again only if it has changed."""
+    source = _read(path)
+    path = Path(path).absolute()
+    if os.pathsep in str(path):
+        raise UserError(f"{path}: a file of parts cannot lie below a name with '{os.pathsep}' in it")
+    if path not in _loaded or _loaded[path].source != source:
+        _loaded[path] = _execute(path, source)
+    os.environ[NAMED] = os.pathsep.join(dict.fromkeys([*_named(), str(path)]))
+    return _loaded[path]
+
+
+def _named() -> list[str]:
+    """The files that the environment names."""
+    return [path for path in os.environ.get(NAMED, "").split(os.pathsep) if path]
+
+
+def source_of(content: str) -> bytes:
+    """The text of a loaded file, by its SHA-256."""
+    return next(plugin.source for plugin in _loaded.values() if plugin.sha256 == content)
+
+
+def _read(path: str | Path) -> bytes:
     path = Path(path).absolute()
     try:
-        source = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.py")])
         raise UserError(f"there is no file {path}{near}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    found = hashlib.sha256(source).hexdigest()
-    if sha256 is not None and sha256 != found:
-        raise UserError(
-            f"{path} has changed: its SHA-256 is {found[:12]}…, not {str(sha256)[:12]}… as recorded; "
-            f"put it back as it was, or name it anew (plugins=[{path}]) for a new run"
-        )
-    if path not in _loaded or _loaded[path].source != source:
-        _loaded[path] = _execute(path, source)
-    return _loaded[path]
+
+
+def _sha256(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()
 
 
 def loaded_contents() -> set[str]:

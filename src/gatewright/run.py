@@ -147,17 +147,19 @@ class Run:
         return self.load(self.checkpoint(which))
 
     def load(self, checkpoint: Path) -> LanguageModel | PretrainedModel:
-        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU. Loads the plugins it was made with.
+        """The model as it was at ``checkpoint``, in evaluation mode, on the CPU.
+
+        Files of parts that it was made with have to be named before: see `gatewright.plugins`.
 
         A run that started from a model of transformers has one of those: a `PretrainedModel`, around ``.hf``.
         """
         from gatewright.hf.description import is_ours
         from gatewright.model.build import build
-        from gatewright.plugins import load_plugins
+        from gatewright.plugins import recall_plugins
         from gatewright.training.checkpoint import load_weights
 
         try:
-            load_plugins(self.config.plugins)
+            recall_plugins(self.config.plugins)
         except UserError as error:
             raise UserError(f"{error} ({self.path / PLUGINS} has what the run used)") from error
         if not is_ours(checkpoint):

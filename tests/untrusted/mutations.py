@@ -1,4 +1,4 @@
-"""Ways in which a file can be wrong: any bytes, sound bytes damaged, and sound structures with something else inside."""
+"""Ways in which a file can be wrong: any bytes, sound bytes damaged, sound structures with something else inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a run, a study or prepared data hold instead of what we wrote, reading them ends well or in an error of ours."""
+"""Whatever a run, a study or prepared data hold: reading them ends well or in an error of ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from rich.console import Console
 from gatewright.config import DataConfig, load_config
 from gatewright.data import BlockSampler, prepare
 from gatewright.errors import RunError, UserError
-from gatewright.evaluate.run import evaluate_run
 from gatewright.run import Run
 from gatewright.study.analysis import analyse
 from gatewright.study.board import status, verdict_table
@@ -30,7 +29,6 @@ from gatewright.study.compare import collect_runs, compare_runs
 from gatewright.study.contents import report_contents
 from gatewright.study.explorer import explorer_data
 from gatewright.study.noise import read_spreads
-from gatewright.study.plan import load_study
 from gatewright.study.ranking import ranking
 from gatewright.training.checkpoint import load_checkpoint
 from gatewright.training.optimizer import Optimizers

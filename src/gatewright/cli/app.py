@@ -17,12 +17,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train competing designs of gated language models under equal conditions, and say which is better.\n\n"
-    "Overrides are written as in Hydra: [bold]model=llama model.position=alibi train.max_steps=200[/bold].",
 )
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies: arms x seeds, with a verdict.")
 app.add_typer(study_app, name="study")
 console = Console()
+
+
+@app.callback()
+def options(
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option("--plugin", help="a file of parts whose code may run; GATEWRIGHT_PLUGINS can name some for good"),
+    ] = None,
+) -> None:
+    """Train competing designs of gated language models under equal conditions, and say which is better.
+
+    Overrides are written as in Hydra: [bold]model=llama model.position=alibi train.max_steps=200[/bold].
+    """
+    if plugin:
+        from gatewright.plugins import load_plugins
+
+        load_plugins([str(file) for file in plugin])
+
 
 Overrides = Annotated[
     list[str] | None,

@@ -51,9 +51,11 @@ def study_run(
 
     [bold]gatewright study run studies/alpha.yaml scale=laptop --budget 30m[/bold]
     """
+    from gatewright.config import load_config
     from gatewright.study import load_study, run_study
 
     study = load_study(file, overrides or [])
+    load_config([override for override in overrides or [] if override.startswith("plugins=")])  # these the user names
     seconds = None if budget is None else _seconds(budget)
     analysis = run_study(study, out, workers, dry_run, seconds, measured)
     if analysis is not None and analysis.failed:

@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 from gatewright.config.config import Config, from_dict
 from gatewright.config.model import ModelConfig
 from gatewright.errors import UserError, unknown
-from gatewright.plugins import load_plugins
+from gatewright.plugins import load_plugins, recall_plugins
 from gatewright.reading import parse_yaml, read_text
 
 GROUPS = ("model", "data", "train")
@@ -46,13 +46,16 @@ def list_presets(group: str) -> list[str]:
     )
 
 
-def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = None) -> Config:
+def load_config(
+    overrides: Iterable[str] = (), config_file: str | Path | None = None, *, named_by_user: bool = True
+) -> Config:
     """The configuration that presets, an optional file, and overrides give; all of it checked.
 
     ``load_config(["model=llama", "model.n_layer=4", "data=sotu", "train.max_steps=200"])``. ``scale=laptop`` sets size,
     text and budget together, on top of these, and ``rl=grpo`` a recipe of reinforcement learning. With ``config_file``
     (such as the ``config.yaml`` of a run) that file takes the place of the default presets. Files under ``plugins`` are
-    executed. Raises `UserError`.
+    executed where overrides name them, and else have to be named already (see `gatewright.plugins`); so have all with
+    ``named_by_user=False``, for overrides from a file. Raises `UserError`.
     """
     parsed = _parse(overrides)
     chosen = {o.key_or_group: str(o.value()) for o in parsed if _is_preset(o)}
@@ -66,10 +69,13 @@ def load_config(overrides: Iterable[str] = (), config_file: str | Path | None = 
             for key, value in _leaves(_preset(group, chosen[group])):
                 _assign(values, key, value)
     assigned = [o for o in parsed if not _is_preset(o)]
+    naming = any(override.key_or_group.partition(".")[0] == "plugins" for override in assigned)
+    if naming:
+        values["plugins"] = {}
     for override in assigned:
         _assign(values, SYNONYMS.get(override.key_or_group, override.key_or_group), _plain(override.value()))
     if "plugins" in values:
-        values["plugins"] = load_plugins(values["plugins"])
+        values["plugins"] = (load_plugins if naming and named_by_user else recall_plugins)(values["plugins"])
     config = from_dict(Config, values)
     config.validate()
     keys = {key for override in assigned for key in _keys(override.key_or_group, _plain(override.value()))}

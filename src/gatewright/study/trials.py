@@ -54,11 +54,15 @@ def tuning_trials(study: Study, arm: str) -> list[Trial]:
 
 
 def make_plan(study: Study) -> Plan:
-    """Resolve and check the configuration of every arm; a `UserError` names the arm it comes from."""
+    """Resolve and check the configuration of every arm; a `UserError` names the arm it comes from.
+
+    Files of parts have to be named by the user before: a study file may be anybody's.
+    """
     configs = {}
     for name, arm in study.arms.items():
         try:
-            configs[name] = load_config([*study.base, *arm.overrides, f"train.seed={study.seeds[0]}"])
+            overrides = [*study.base, *arm.overrides, f"train.seed={study.seeds[0]}"]
+            configs[name] = load_config(overrides, named_by_user=False)
         except UserError as error:
             raise UserError(f"arm '{name}': {error}") from error
     if study.match != "none":

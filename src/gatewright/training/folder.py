@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gatewright.config import Config, to_yaml
 from gatewright.errors import RunError, UserError
 from gatewright.files import write_atomic
-from gatewright.plugins import load_plugin
+from gatewright.plugins import source_of
 from gatewright.run import CONFIG, ENVIRONMENT, PLUGINS, SUMMARY, Run
 from gatewright.training.metrics import finite
 
@@ -72,7 +72,7 @@ def write_config(folder: Path, config: Config) -> None:
 def write_plugins(folder: Path, config: Config) -> None:
     """Keep the files that ``config`` takes parts from, for reading: nothing is executed from there."""
     for path, content in config.plugins.items():
-        _write(folder / PLUGINS / Path(path).name, load_plugin(path, content).source)
+        _write(folder / PLUGINS / Path(path).name, source_of(content))
 
 
 def write_environment(folder: Path, record: dict[str, Any], resumed_at: int | None) -> None:

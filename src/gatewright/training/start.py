@@ -17,7 +17,7 @@ from gatewright.hardware.compiler import check_compiler
 from gatewright.hardware.device import device_name
 from gatewright.hardware.environment import environment
 from gatewright.hardware.measure import peak_flops
-from gatewright.plugins import load_plugins
+from gatewright.plugins import recall_plugins
 from gatewright.pretrained.settle import settle
 from gatewright.run import CHECKPOINTS, TOKENIZER, Run
 from gatewright.training.banner import hardware_row
@@ -58,7 +58,7 @@ def train(config: Config, *, console: Console | None = None) -> Run:
     config = copy.deepcopy(config)
     console = console or Console()
     config.validate()
-    config.plugins = load_plugins(config.plugins)
+    config.plugins = recall_plugins(config.plugins)
     settle(config)
     with parallelised(config.parallel.mode, config.device) as parallel:
         return _train(config, parallel, console if parallel.is_main else Console(quiet=True))

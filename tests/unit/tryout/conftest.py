@@ -20,6 +20,7 @@ def scratch_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_entries", copy.deepcopy(registry._entries))
     monkeypatch.setattr(registry, "_aliases", copy.deepcopy(registry._aliases))
     monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setenv(plugins.NAMED, "")
 
 
 @pytest.fixture

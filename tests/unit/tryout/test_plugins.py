@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import pytest
 from gate_files import LINE_OF_DECORATOR, gate_file
 
 import gatewright as gw
+from gatewright import plugins
 from gatewright.config import from_yaml, to_yaml
 from gatewright.errors import UserError
-from gatewright.plugins import hides_a_module, load_plugin
+from gatewright.plugins import hides_a_module, load_plugin, load_plugins
 from gatewright.registry import find, list_parts, register
+from gatewright.study.plan import load_study
+from gatewright.study.trials import make_plan
 from gatewright.training.resume import check_same_run
 
 MakeGate = Callable[..., Path]
@@ -134,17 +138,21 @@ def test_reading_a_configuration_executes_nothing(gate: MakeGate, here: Path) ->
     assert list(from_yaml(text).plugins) == [str(path)]
 
 
-def test_a_recorded_file_must_be_what_it_was_unless_it_is_named_anew(gate: MakeGate, here: Path) -> None:
+def test_a_recorded_file_must_be_what_it_was_unless_it_is_named_anew(
+    gate: MakeGate, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = gate()
     file = here / "config.yaml"
     file.write_text(to_yaml(gw.load_config(["model=small", "plugins=[mine.py]", "model.feedforward=mine"])))
     assert gw.load_config([], file).plugins == {str(path): sha256(path)}
     recorded = sha256(path)
     gate(output="value * gate")
-    with pytest.raises(
-        UserError, match=f"mine.py has changed: its SHA-256 is {sha256(path)[:12]}…, not {recorded[:12]}"
-    ):
-        gw.load_config([], file)
+    with monkeypatch.context() as later:
+        later.setattr(plugins, "_loaded", {})
+        with pytest.raises(
+            UserError, match=f"mine.py has changed: its SHA-256 is {sha256(path)[:12]}…, not {recorded[:12]}"
+        ):
+            gw.load_config([], file)
     assert gw.load_config(["plugins=[mine.py]"], file).plugins == {str(path): sha256(path)}
 
 
@@ -172,7 +180,9 @@ def test_files_that_hide_a_module(here: Path) -> None:
         assert not hides_a_module(here / f"{name}.py")
 
 
-def test_a_run_keeps_the_file_and_loads_it_again_elsewhere(gate: MakeGate, here: Path, corpus: list[str]) -> None:
+def test_a_run_keeps_the_file_and_loads_it_again_elsewhere(
+    gate: MakeGate, here: Path, corpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = gate()
     run = gw.train(gw.load_config([*corpus, "plugins=[mine.py]", "model.feedforward=mine", "out=run"]))
     assert (run.path / "plugins" / "mine.py").read_bytes() == path.read_bytes()
@@ -180,5 +190,55 @@ def test_a_run_keeps_the_file_and_loads_it_again_elsewhere(gate: MakeGate, here:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "Mine\n", done.stderr
     gate(output="value * gate")
+    monkeypatch.setattr(plugins, "_loaded", {})
     with pytest.raises(UserError, match=r"mine.py has changed: .*\(run/plugins has what the run used\)"):
         run.model("last")
+
+
+EXECUTED = "import pathlib; pathlib.Path('executed').write_text('')"
+
+
+def foreign(here: Path, overrides: list[str]) -> Path:
+    """A run directory as somebody else could send it: it names a file that comes with it, of the very content."""
+    (here / "theirs.py").write_text(EXECUTED)
+    (here / "run").mkdir()
+    config = gw.load_config(overrides)
+    config.plugins = {"theirs.py": sha256(here / "theirs.py")}
+    (here / "run" / "config.yaml").write_text(to_yaml(config))
+    return here / "run"
+
+
+def test_what_nobody_has_named_is_not_executed(here: Path, corpus: list[str]) -> None:
+    run = foreign(here, corpus)
+    ours = gw.train(gw.load_config([*corpus, "out=ours"]))
+    (run / "checkpoints").symlink_to((ours.path / "checkpoints").absolute())
+    wish = r"needs parts from theirs.py \(SHA-256 \w+…\), a program that nobody has named here; .* --plugin theirs.py"
+    study = here / "study.yaml"
+    arms = "{a: {}, b: {overrides: [train.learning_rate=1e-2]}}"
+    study.write_text(f"{{name: s, baseline: a, seeds: [0], base: [model=small, 'plugins=[theirs.py]'], arms: {arms}}}")
+    for attempt in (
+        lambda: gw.load_config([], run / "config.yaml"),
+        lambda: gw.train(from_yaml((run / "config.yaml").read_text())),
+        lambda: gw.Run(run).model("last"),
+        lambda: make_plan(load_study(study)),
+    ):
+        with pytest.raises(UserError, match=wish):
+            attempt()
+    assert not (here / "executed").exists()
+
+    load_plugins(["theirs.py"])  # now it is named
+    assert (here / "executed").exists()
+    assert list(gw.load_config([], run / "config.yaml").plugins) == [str(here / "theirs.py")]
+    assert list(make_plan(load_study(study)).configs["b"].plugins) == [str(here / "theirs.py")]
+    gw.Run(run).model("last")
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "override"])
+def test_three_ways_to_name_a_file_on_the_command_line(here: Path, corpus: list[str], how: str) -> None:
+    run = foreign(here, corpus)
+    command = [sys.executable, "-m", "gatewright", *(["--plugin", "theirs.py"] if how == "option" else [])]
+    command += ["config", "--config", str(run / "config.yaml"), *(["plugins=[theirs.py]"] if how == "override" else [])]
+    environment = {**os.environ, **({plugins.NAMED: "theirs.py"} if how == "variable" else {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (here / "executed").exists()

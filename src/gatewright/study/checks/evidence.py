@@ -49,8 +49,8 @@ def validation_text(study: Study, arms: Mapping[str, ArmResult], comparisons: li
     """How far the differences hang on the text that was scored, against how far they hang on the seeds."""
     if not any(arm.n for arm in arms.values()):
         return
-    known = [run.environment.get("validation") or {} for run in usable_runs(arms)]
-    scored = {validation["tokens"] for validation in known if validation.get("tokens")}
+    said = [run.environment.get("validation") or {} for run in usable_runs(arms)]
+    scored = {validation["tokens"] for validation in said if validation.get("tokens")}
     if len(scored) > 1:
         yield Remark("warning", "evaluation_set", f"Runs were scored on unequal text: {join(_counts(scored))} tokens.")
         return
