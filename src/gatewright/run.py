@@ -33,7 +33,7 @@ ENVIRONMENT_FORM = {
     "time?": str, "host?": str, "architecture?": str, "packages?": dict, "git?": {"commit": str}, "resumed?": list,
     "peak_flops?": (int, float), "validation?": _AMOUNT,
     "data?": {
-        "source": dict, "content_sha256": str, "tokenizer": {"name": str}, "train": _AMOUNT, "validation": _AMOUNT,
+        "content_sha256": str, "source?": dict, "tokenizer?": {"name": str}, "train?": _AMOUNT, "validation?": _AMOUNT,
         "contamination?": (int, float),
     },
 }  # fmt: skip

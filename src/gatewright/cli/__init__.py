@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from gatewright.cli.app import FAILURE, INTERRUPTED, USER_MISTAKE, app
 from gatewright.errors import RunError, StoppedError, UserError
+from gatewright.terminal import visible
 
 # each adds its verbs; their order is that of --help
 from gatewright.cli import runs  # noqa: F401  # isort: skip
@@ -40,4 +41,4 @@ def main() -> NoReturn:
 
 def _complain(error: Exception) -> None:
     if os.environ.get("RANK", "0") == "0":  # of the processes of one run, one speaks
-        print(f"gatewright: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"gatewright: {visible(' '.join(str(error).split()))}", file=sys.stderr)

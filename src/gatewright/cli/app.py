@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+
+from gatewright.terminal import Terminal
 
 USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies: arms x seeds, with a verdict.")
 app.add_typer(study_app, name="study")
-console = Console()
+console = Terminal()
 
 
 @app.callback()
@@ -81,9 +82,9 @@ def print_mapping(values: dict[str, Any], as_json: bool) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
             for inner, number in value.items():
-                listing.add_row(f"{key}.{inner}", number_text(number))
+                listing.add_row(plain(f"{key}.{inner}"), number_text(number))
         else:
-            listing.add_row(key, number_text(value))
+            listing.add_row(plain(key), number_text(value))
     console.print(listing)
 
 

@@ -146,7 +146,7 @@ def sample(
         seed=seed,
     )
     if as_json:
-        print(json.dumps([one.record for one in shown], indent=2, ensure_ascii=False))
+        print(json.dumps([one.record for one in shown], indent=2))
         return
     for one in shown:
         listing = table(plain(one.title), "path", "wrote", "reward")

@@ -31,7 +31,7 @@ def report(path: StudyFolder) -> None:
     """
     from gatewright.study import write_report
 
-    console.print(f"report: {write_report(path)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {write_report(path)}", highlight=False, soft_wrap=True, markup=False)
 
 
 @study_app.command("run")

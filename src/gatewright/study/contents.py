@@ -261,15 +261,16 @@ def _environment(analysis: Analysis) -> list[tuple[str, str]]:
 
 def _data(data: dict[str, Any], validation: dict[str, Any] | None) -> str:
     """The text, or the questions, that runs learned from and were judged on."""
-    source = " ".join(str(data["source"][key]) for key in ("name", "path", "subset") if data["source"].get(key))
-    kept = f"tokenizer {data['tokenizer']['name']}; content {data['content_sha256'][:12]}"
-    if all(data[split].get("questions") for split in ("train", "validation")):
+    place, sizes = data.get("source") or {}, [data.get(split) or {} for split in ("train", "validation")]
+    source = " ".join(str(place[key]) for key in ("name", "path", "subset") if place.get(key))
+    kept = f"tokenizer {(data.get('tokenizer') or {}).get('name')}; content {data['content_sha256'][:12]}"
+    if all(size.get("questions") for size in sizes):
         seen = data.get("contamination")
         also = "" if seen is None else f" ({percent(100 * seen, sign=False)} of them in training questions)"
-        learned, held_out = (f"{data[split]['questions']:,}" for split in ("train", "validation"))
+        learned, held_out = (f"{size['questions']:,}" for size in sizes)
         return f"task {source}: {learned} questions to learn from, {held_out} held out{also}; {kept}"
     scored = f", {count(validation['tokens'])} of them scored" if validation and validation.get("tokens") else ""
-    learned, held_out = (count(data[split].get("tokens")) for split in ("train", "validation"))
+    learned, held_out = (count(size.get("tokens")) for size in sizes)
     return f"{source}: {learned} training tokens, {held_out} held out{scored}; {kept}"
 
 

@@ -86,6 +86,6 @@ def _unbroken(text: str) -> str:
 
 
 def _markdown_cell(value: Any) -> str:
-    """Text that cannot break a Markdown table or smuggle markup into it."""
+    """Text that cannot break a Markdown table or smuggle markup into it, such as a picture fetched from elsewhere."""
     text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+    return " ".join(re.sub(r"([\\|`\[\]])", r"\\\1", text).split())

@@ -25,6 +25,7 @@ from gatewright.study.report import write_files
 from gatewright.study.schedule import Schedule
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
+from gatewright.terminal import Terminal
 from gatewright.training.interrupt import Interrupt
 
 POLL_SECONDS = 0.2
@@ -60,7 +61,7 @@ def run_study(
     `StudyInterruptedError` after Ctrl-C or SIGTERM once the trials have saved, `RunError` if no trial could be
     finished.
     """
-    console = console or Console()
+    console = console or Terminal()
     if not isinstance(study, Study):
         study = load_study(study)
     share_cores(workers)
@@ -86,7 +87,7 @@ def run_study(
         analysis = analyse(folder.path)
         report = write_files(analysis)
     console.print(verdict_table(analysis))
-    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+    console.print(f"report: {report}", soft_wrap=True, highlight=False, markup=False)
     if not any(arm.n for arm in analysis.arms.values()):
         reason = next((t.error for arm in analysis.arms.values() for t in arm.trials if t.error), "none finished")
         raise RunError(f"no trial of study '{study.name}' could be finished: {reason} (logs: {folder.path / 'trials'})")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 DETAILS_EVERY = 10  # records between the lines with MFU, memory and gradients
 
@@ -28,7 +29,7 @@ class ConsoleLog:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for label, text in rows.items():
-            table.add_row(label, text)
+            table.add_row(label, Text(text))
         self.console.rule("training", characters="─")
         self.console.print(table, highlight=False)
         self.console.rule(characters="─")

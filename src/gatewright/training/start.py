@@ -20,6 +20,7 @@ from gatewright.hardware.measure import peak_flops
 from gatewright.plugins import recall_plugins
 from gatewright.pretrained.settle import settle
 from gatewright.run import CHECKPOINTS, TOKENIZER, Run
+from gatewright.terminal import Terminal
 from gatewright.training.banner import hardware_row
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
 from gatewright.training.folder import (
@@ -56,7 +57,7 @@ def train(config: Config, *, console: Console | None = None) -> Run:
     and `RunError` when the run fails: the loss is no longer a number, the disk or the memory is full.
     """
     config = copy.deepcopy(config)
-    console = console or Console()
+    console = console or Terminal()
     config.validate()
     config.plugins = recall_plugins(config.plugins)
     settle(config)

@@ -10,6 +10,7 @@ from rich.console import Console
 from gatewright.errors import UserError
 from gatewright.plugins import Plugin, hides_a_module, load_plugin
 from gatewright.registry import Entry
+from gatewright.terminal import Terminal
 from gatewright.tryout.contract_check import check_contract
 from gatewright.tryout.cost_table import cost_table
 
@@ -32,7 +33,7 @@ def try_part(
 
     Raises `UserError` for a file that cannot be loaded or has not exactly one part, and for mistaken overrides.
     """
-    console = console or Console()
+    console = console or Terminal()
     plugin, entry = load_part(Path(file))
     if study:
         # statistics and plots, for which a look at the contract need not wait

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from gatewright.terminal import Terminal
 from gatewright.watch.runs import View, Watch
 from gatewright.watch.screen import frame
 
@@ -26,7 +27,7 @@ def watch(folder: str | Path, *, once: bool = False, interval: float = 1.0, cons
     The screen is drawn anew every ``interval`` seconds. With ``once``, and where ``console`` is no terminal, it is
     printed a single time. Ctrl-C leaves. Raises `UserError` if there is no such folder or no run in it.
     """
-    console = console or Console()
+    console = console or Terminal()
     title, watched = str(folder), Watch(Path(folder))
     views = watched.look(time.time())
     if once or not console.is_terminal:

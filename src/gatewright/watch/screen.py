@@ -115,7 +115,7 @@ def panel(view: View, width: int, height: int) -> Panel:
     facts.add_column(width=FACTS, no_wrap=True, overflow="ellipsis")
     facts.add_row(_bar(view, FACTS))
     for line in (_position(view), _checkpoint(view), _losses(view), _speed(view), _machine(view)):
-        facts.add_row(line)
+        facts.add_row(Text(line))
     body = Table.grid(padding=(0, 2, 0, 0))
     inside = width - 4
     if inside - FACTS - 2 >= LEAST_CURVE:

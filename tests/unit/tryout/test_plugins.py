@@ -198,20 +198,19 @@ def test_a_run_keeps_the_file_and_loads_it_again_elsewhere(
 EXECUTED = "import pathlib; pathlib.Path('executed').write_text('')"
 
 
-def foreign(here: Path, overrides: list[str]) -> Path:
-    """A run directory as somebody else could send it: it names a file that comes with it, of the very content."""
-    (here / "theirs.py").write_text(EXECUTED)
-    (here / "run").mkdir()
-    config = gw.load_config(overrides)
-    config.plugins = {"theirs.py": sha256(here / "theirs.py")}
-    (here / "run" / "config.yaml").write_text(to_yaml(config))
-    return here / "run"
+def make_foreign(run: Path, config: gw.Config) -> Path:
+    """Make ``run`` a run directory as somebody else could send it: it names a file that comes with it, as it is."""
+    theirs = run.parent / "theirs.py"
+    theirs.write_text(EXECUTED)
+    config.plugins = {"theirs.py": sha256(theirs)}
+    run.mkdir(exist_ok=True)
+    (run / "config.yaml").write_text(to_yaml(config))
+    return run
 
 
 def test_what_nobody_has_named_is_not_executed(here: Path, corpus: list[str]) -> None:
-    run = foreign(here, corpus)
-    ours = gw.train(gw.load_config([*corpus, "out=ours"]))
-    (run / "checkpoints").symlink_to((ours.path / "checkpoints").absolute())
+    made = gw.train(gw.load_config([*corpus, "out=run"]))
+    run = make_foreign(here / "run", made.config)
     wish = r"needs parts from theirs.py \(SHA-256 \w+…\), a program that nobody has named here; .* --plugin theirs.py"
     study = here / "study.yaml"
     arms = "{a: {}, b: {overrides: [train.learning_rate=1e-2]}}"
@@ -235,7 +234,7 @@ def test_what_nobody_has_named_is_not_executed(here: Path, corpus: list[str]) ->
 
 @pytest.mark.parametrize("how", ["option", "variable", "override"])
 def test_three_ways_to_name_a_file_on_the_command_line(here: Path, corpus: list[str], how: str) -> None:
-    run = foreign(here, corpus)
+    run = make_foreign(here / "run", gw.load_config(corpus))
     command = [sys.executable, "-m", "gatewright", *(["--plugin", "theirs.py"] if how == "option" else [])]
     command += ["config", "--config", str(run / "config.yaml"), *(["plugins=[theirs.py]"] if how == "override" else [])]
     environment = {**os.environ, **({plugins.NAMED: "theirs.py"} if how == "variable" else {})}
