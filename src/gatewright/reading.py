@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LARGEST = 64 * 2**20
 """Bytes of a file that is read at once."""
-MOST_VALUES = 1_000_000
+MOST_VALUES = 100_000
 """Values in a structure. YAML can refer to what it has said already, and so write an enormous one with a few lines."""
 LARGEST_INTEGER = 2**63
 SHOWN = 300

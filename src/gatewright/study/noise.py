@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from gatewright.errors import UserError
-from gatewright.reading import complaint, parse_json
+from gatewright.reading import complaint, parse_json, read_text
 from gatewright.study import power
 from gatewright.study.statistics import NO_SPREAD, Comparison
 from gatewright.study.wording import join, percent
@@ -157,8 +157,9 @@ def read_spreads(study: Path, metric: str) -> list[Spread]:
     Raises `UserError` where there are none that can be read.
     """
     path = study / RESULTS
+    text = read_text(path, "the noise in ")
     try:
-        results = parse_json(path.read_text(encoding="utf-8"))
+        results = parse_json(text)
         means = {arm["arm"]: arm["mean"] for arm in results["arms"]}
         pairs = list(zip(results["comparisons"], results["details"], strict=True))
         return [
@@ -166,8 +167,6 @@ def read_spreads(study: Path, metric: str) -> list[Spread]:
             for c, details in pairs
             if c["metric"] == metric and details["sd_of_differences"] and means[c["baseline"]]
         ]
-    except OSError as error:
-        raise UserError(f"noise: cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         why = f"{type(error).__name__}: {complaint(error)}"
         raise UserError(f"noise: {path} does not hold a study's results ({why})") from error

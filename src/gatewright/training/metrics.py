@@ -12,6 +12,8 @@ from gatewright.errors import RunError
 from gatewright.files import write_atomic
 from gatewright.reading import check_numbers, parse_json
 
+LONGEST_LINE = 2**20
+
 
 class MetricsLog:
     """Appends records to a file; a line is written whole and flushed, so a crash can tear the last one only."""
@@ -44,18 +46,12 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
     A run that was killed may end in a torn line, and a resumed one appends behind it.
     """
-    if not path.exists():
-        return []
-    with path.open("rb") as lines:
-        return [record for line in lines if (record := parse_record(line)) is not None]
+    return [record for line in _lines(path) if (record := parse_record(line)) is not None]
 
 
 def damaged_lines(path: Path) -> int:
     """How many lines of a metrics file hold no record, not counting an end that was torn off."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as lines:
-        return sum(parse_record(line) is None for line in lines if line.endswith(b"\n") and line.strip())
+    return sum(parse_record(line) is None for line in _lines(path) if line.endswith(b"\n") and line.strip())
 
 
 def parse_record(line: bytes) -> dict[str, Any] | None:
@@ -81,11 +77,17 @@ def finite(value: Any) -> Any:
 
 
 def _kept(path: Path, last: int) -> Iterator[bytes]:
-    with path.open("rb") as lines:
-        for line in lines:
-            record = parse_record(line)
-            if line.endswith(b"\n") if record is None else record["step"] <= last:
-                yield line.rstrip(b"\n") + b"\n"
+    for line in _lines(path):
+        record = parse_record(line)
+        if line.endswith(b"\n") if record is None else record["step"] <= last:
+            yield line.rstrip(b"\n") + b"\n"
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of an ordinary file, absurdly long ones in pieces; none where there is no file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from iter(lambda: file.readline(LONGEST_LINE), b"")
 
 
 def _line(record: dict[str, Any]) -> str:

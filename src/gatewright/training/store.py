@@ -7,6 +7,7 @@ therefore a hidden folder, never half a checkpoint; damage done later is found b
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -127,6 +128,8 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
+    if not path.is_file():  # a link to a device would be read for ever
+        raise OSError(errno.ENOENT, "no ordinary file")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}

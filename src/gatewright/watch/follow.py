@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewright.training.metrics import parse_record
+from gatewright.training.metrics import LONGEST_LINE, parse_record
 
 TAIL_BYTES = 65_536
 MOST_POINTS = 4_096
@@ -79,18 +79,16 @@ class History:
 
     def update(self) -> None:
         """Take in the lines that were finished since the last call; a file that is not there yet holds none."""
-        try:
-            file = self.file.open("rb")
-        except FileNotFoundError:
+        if not self.file.is_file():
             return
-        with file:
+        with self.file.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_ino != self._inode or status.st_size < self._offset:
                 self._inode = status.st_ino
                 self._begin(max(0, status.st_size - self._tail) if self._tail else 0)
             file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
+            for line in iter(lambda: file.readline(LONGEST_LINE), b""):
+                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     break
                 self._offset += len(line)
                 self._add(line)
