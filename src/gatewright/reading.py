@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gatewright.errors import UserError
+from gatewright.schema import LARGEST_INTEGER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,6 @@ LARGEST = 64 * 2**20
 """Bytes of a file that is read at once."""
 MOST_VALUES = 100_000
 """Values in a structure. YAML can refer to what it has said already, and so write an enormous one with a few lines."""
-LARGEST_INTEGER = 2**63
 SHOWN = 300
 """Characters of another library's complaint."""
 

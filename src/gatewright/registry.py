@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
 
 from gatewright.errors import RunError, UserError, unknown
-from gatewright.schema import check_keys, check_value
+from gatewright.schema import brief, check_keys, check_value
 
 KINDS = {
     "norm": "gatewright.parts.norms.base:Norm",
@@ -188,7 +188,7 @@ def split_spec(kind: str, spec: Any) -> tuple[str, dict[str, Any]]:
         return spec, {}
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return spec["name"], {k: v for k, v in spec.items() if k != "name"}
-    raise UserError(f"{kind}={spec!r}: expected a name or a mapping with 'name'")
+    raise UserError(f"{kind}={brief(spec)}: expected a name or a mapping with 'name'")
 
 
 def _own_name(kind: str, name: str) -> str:

@@ -13,6 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from gatewright.errors import UserError, did_you_mean
 
+LARGEST_INTEGER = 2**63
+LONGEST_SHOWN = 200
+
 
 def check_keys(where: str, keys: Iterable[str], known: Collection[str]) -> None:
     """Raise `UserError` for the first of ``keys`` that is not ``known``; ``where`` is the prefix shown to the user."""
@@ -32,12 +35,20 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{key}={value}: must be a finite number")
+    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        raise UserError(f"{key}: a number of more than 64 bits")
     if _matches(value, annotation):
         return float(value) if _wants_float(value, annotation) else value
     if get_origin(annotation) is Literal and isinstance(value, str):
         choices = [str(c) for c in get_args(annotation)]
         raise UserError(f"{key}={value}: not one of {', '.join(choices)}{did_you_mean(value, choices)}")
-    raise UserError(f"{key}={value!r}: expected {_describe(annotation)}, got {type(value).__name__}")
+    raise UserError(f"{key}={brief(value)}: expected {_describe(annotation)}, got {type(value).__name__}")
+
+
+def brief(value: Any) -> str:
+    """``repr(value)`` as far as a message has room for it."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

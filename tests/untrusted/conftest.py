@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from samples import write_run, write_study, write_text
 from gatewright.run import Run
 
 SLOW_IS_FINE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("few", max_examples=12, derandomize=True, database=None, **SLOW_IS_FINE)
+settings.register_profile("few", max_examples=9, derandomize=True, database=None, **SLOW_IS_FINE)
 settings.register_profile(
     "many", max_examples=int(os.environ.get("GATEWRIGHT_FUZZ", "0")) or 1, phases=[Phase.generate], **SLOW_IS_FINE
 )
@@ -23,6 +24,13 @@ settings.load_profile("many" if os.environ.get("GATEWRIGHT_FUZZ") else "few")
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_collections() -> None:
+    """Statsmodels collects garbage at every correction, which looks through all modules there are."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import as_json, as_json_lines, as_yaml, damaged_files
 from rich.console import Console
@@ -191,9 +191,20 @@ def structure_of(content: bytes, write: Callable[[Any], bytes]) -> Any:
     return [json.loads(line) for line in content.splitlines()] if write is as_json_lines else json.loads(content)
 
 
-@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: f"{surface.of} {surface.file}")
+@pytest.mark.parametrize("surface", [s for s in SURFACES if s.of != "study"], ids=lambda s: f"{s.of} {s.file}")
 @given(data=st.data())
-def test_only_errors_of_ours_come_out(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
+def test_runs_and_prepared_data(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
+    only_errors_of_ours_come_out(data, surface, victims)
+
+
+@pytest.mark.parametrize("surface", [s for s in SURFACES if s.of == "study"], ids=lambda s: s.file)
+@settings(max_examples=max(1, settings.default.max_examples // 3))  # a study takes long to judge
+@given(data=st.data())
+def test_studies(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
+    only_errors_of_ours_come_out(data, surface, victims)
+
+
+def only_errors_of_ours_come_out(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
     place = victims[surface.of]
     (file,) = place.glob(surface.file)
     sound = file.read_bytes()

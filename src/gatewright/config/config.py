@@ -17,7 +17,7 @@ from gatewright.config.rl import RLConfig
 from gatewright.config.train import ParallelConfig, TrainConfig
 from gatewright.errors import UserError
 from gatewright.reading import parse_yaml
-from gatewright.schema import check_keys, check_value
+from gatewright.schema import brief, check_keys, check_value
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         block = next((c for c in choices if isinstance(c, type) and dataclasses.is_dataclass(c)), None)
         if block is not None and not (value is None and block is not hints[name]):
             if not isinstance(value, Mapping):
-                raise UserError(f"{key}={value!r}: expected a block of keys")
+                raise UserError(f"{key}={brief(value)}: expected a block of keys")
             arguments[name] = from_dict(block, value, key)
         else:
             arguments[name] = check_value(key, value, hints[name])

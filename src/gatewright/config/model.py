@@ -11,6 +11,9 @@ from gatewright.errors import UserError
 PartSpec = Any
 """A part's name, a mapping with ``name`` and knobs, or (for parts of a layer) a list with one of these per layer."""
 
+LAYERS, LARGEST = 10_000, 2**24
+"""The most layers, and the most of anything else: beyond, a description alone would fill the memory."""
+
 
 @dataclass
 class GateConfig:
@@ -75,6 +78,8 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"model.{name}={value}: must be at least 1")
+            if value is not None and value > (most := LAYERS if name == "n_layer" else LARGEST):
+                raise UserError(f"model.{name}={value}: must be at most {most}")
         if self.head_dim is None and self.n_embd % self.n_head:
             raise UserError(f"model.n_head={self.n_head} does not divide model.n_embd={self.n_embd}")
         if self.n_head % (self.kv_heads or self.n_head):

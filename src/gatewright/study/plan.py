@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewright.errors import UserError, did_you_mean
 from gatewright.reading import complaint, parse_yaml, read_text
-from gatewright.schema import check_keys, check_value
+from gatewright.schema import brief, check_keys, check_value
 from gatewright.study.metric import Metric, get_metric
 from gatewright.study.trial import MULTIPLE, SAFE_NAME
 
@@ -211,7 +211,7 @@ def _study_from(values: Any) -> Study:
             raise UserError(f"'{key}' is missing")
     arms = values["arms"]
     if not isinstance(arms, Mapping):
-        raise UserError(f"arms={arms!r}: expected a block of arms by name")
+        raise UserError(f"arms={brief(arms)}: expected a block of arms by name")
     arguments = {key: check_value(str(key), value, hints[key]) for key, value in values.items() if key != "arms"}
     return Study(arms={str(name): _arm_from(str(name), arm) for name, arm in arms.items()}, **arguments)
 
@@ -247,7 +247,7 @@ def _arm_from(name: str, values: Any) -> Arm:
     if values is None:
         return Arm()
     if not isinstance(values, Mapping):
-        raise UserError(f"arms.{name}={values!r}: expected a block with 'overrides' (and 'about')")
+        raise UserError(f"arms.{name}={brief(values)}: expected a block with 'overrides' (and 'about')")
     hints = get_type_hints(Arm)
     check_keys(f"arms.{name}", map(str, values), set(hints))
     return Arm(**{key: check_value(f"arms.{name}.{key}", value, hints[key]) for key, value in values.items()})

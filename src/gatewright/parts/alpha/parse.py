@@ -8,6 +8,7 @@ from gatewright.errors import UserError
 from gatewright.parts.alpha.base import Alpha
 from gatewright.parts.part import Dims
 from gatewright.registry import create
+from gatewright.schema import brief
 
 _PREFIXES = {
     "static": ("static", "value"),
@@ -41,7 +42,7 @@ def parse_alpha(spec: Any) -> dict[str, Any]:
             return {"name": name, knob: float(rest)}
         except ValueError:
             raise UserError(f"alpha={spec}: '{rest}' is not a number") from None
-    raise UserError(f"alpha={spec!r}: expected a number, a name such as 'learnable', or a mapping with 'name'")
+    raise UserError(f"alpha={brief(spec)}: expected a number, a name such as 'learnable', or a mapping with 'name'")
 
 
 def make_alpha(spec: Any, dims: Dims) -> Alpha:
