@@ -19,7 +19,7 @@ from gatewright.hardware.environment import environment
 from gatewright.hardware.measure import peak_flops
 from gatewright.plugins import recall_plugins
 from gatewright.pretrained.settle import settle
-from gatewright.run import CHECKPOINTS, TOKENIZER, Run
+from gatewright.run import CHECKPOINTS, METRICS, TOKENIZER, Run
 from gatewright.terminal import Terminal
 from gatewright.training.banner import hardware_row
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
@@ -33,6 +33,7 @@ from gatewright.training.folder import (
 )
 from gatewright.training.interrupt import Interrupt
 from gatewright.training.loop import Setting, Trainer
+from gatewright.training.metrics import damaged_lines
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import Parallel, parallelised
 from gatewright.training.precision import Precision, resolve_precision
@@ -112,6 +113,8 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
     remarks: list[str] = []
     if resuming:
         state, remarks = restore(store, model, companion, optimizers, precision)
+        if lost := damaged_lines(folder / METRICS):
+            remarks.append(f"{folder / METRICS}: {lost} damaged line{'s' if lost > 1 else ''}, passed over")
         if state.step > options.max_steps:
             raise UserError(f"train.max_steps={options.max_steps}: the run in {folder} is at step {state.step} already")
 

@@ -38,6 +38,7 @@ def remarks(
         *evidence.learning_rates(study, arms, choices),
         *runs.budget(arms, ("steps",) if task else ("steps", "tokens")),  # answers differ in length
         *runs.data(arms, task),
+        *runs.records(arms),
         *evidence.judgement(judgement_changes),
         *evidence.seeds(study, comparisons),
         *runs.machines(arms),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from gatewright.run import METRICS
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
 from gatewright.study.plan import Study
 from gatewright.study.statistics import Comparison, open_pairs
 from gatewright.study.trials import flatten
 from gatewright.study.wording import join
+from gatewright.training.metrics import damaged_lines
 
 MACHINE = (
     "python",
@@ -81,6 +83,14 @@ def machines(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
             text = f"Runs were not all made in one environment: {key} is {join(seen)}."
             unequal = key == "precision"
             yield Remark("warning" if unequal else "note", "precision" if unequal else "environment", text)
+
+
+def records(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
+    """Lines of ``metrics.jsonl`` that nobody can read any more."""
+    for run in usable_runs(arms):
+        if lost := damaged_lines(run.path / METRICS):
+            lines = f"{lost} damaged line{'s' if lost > 1 else ''}"
+            yield Remark("note", "records", f"{run.path / METRICS} has {lines}: its curves lack as many points.")
 
 
 def data(arms: Mapping[str, ArmResult], task: bool) -> Iterator[Remark]:
