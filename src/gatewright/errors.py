@@ -18,6 +18,10 @@ class DivergedError(RunError):
     """A loss or gradient that is no longer a number: the run ended, and would end so again."""
 
 
+class PeerLostError(RunError):
+    """Another process of the same run is gone, and nothing can be computed without it."""
+
+
 class StoppedError(RunError):
     """Work that was asked to stop and has saved: the same command goes on with it. Exit status 130."""
 

@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 from gatewright.cli.app import FAILURE, INTERRUPTED, USER_MISTAKE, app
-from gatewright.errors import RunError, StoppedError, UserError
+from gatewright.errors import PeerLostError, RunError, StoppedError, UserError
 from gatewright.terminal import visible
 
 # each adds its verbs; their order is that of --help
@@ -40,5 +40,6 @@ def main() -> NoReturn:
 
 
 def _complain(error: Exception) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of the processes of one run, one speaks
+    # of the processes of one run, one speaks, unless it may be the one that is gone
+    if os.environ.get("RANK", "0") == "0" or isinstance(error, PeerLostError):
         print(f"gatewright: {visible(' '.join(str(error).split()))}", file=sys.stderr)

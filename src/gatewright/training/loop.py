@@ -90,8 +90,11 @@ class Trainer:
             self.write_summary(status)
             return status
         except BaseException as error:
-            self.fail(error)
-            raise
+            known = self.parallel.explained(error)
+            self.fail(known)
+            if known is error:
+                raise
+            raise known from error
 
     def advance(self) -> None:
         """One update and whatever is due after it."""

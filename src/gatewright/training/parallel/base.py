@@ -93,6 +93,10 @@ class Parallel:
     def wait(self) -> None:
         """Until every process is here."""
 
+    def explained(self, error: BaseException) -> BaseException:
+        """``error``, or what it means if it is the way in which an exchange with another process fails."""
+        return error
+
     def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """The Euclidean norm of all gradients together, a 0-d tensor."""
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gatewright.errors import PeerLostError
 from gatewright.training.parallel.base import Parallel
 
 
@@ -50,3 +51,12 @@ class Group(Parallel):
     def wait(self) -> None:
         """Until every process is here."""
         self.any(False)
+
+    def explained(self, error: BaseException) -> BaseException:
+        """``error``, or a `PeerLostError` if an exchange with another process failed. Gloo has no error of its own."""
+        if isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error)):
+            return PeerLostError(
+                f"process {self.rank} of {self.world_size} has lost another one, which was killed, failed or cannot be "
+                "reached; start all of them again with resume=auto"
+            )
+        return error
