@@ -20,7 +20,7 @@ study-presets: .venv/core  ## the four presets at equal parameters, at the scale
 study-ablations: .venv/core  ## GateNorm, schedules and learning of α, at the scale of a laptop
 	$(BIN)/gatewright study run studies/ablations.yaml scale=laptop --out runs/ablations
 
-study-m3po-small: .venv/core runs/reasoner-chain_sum runs/reasoner-countdown  ## reasoning paths that listen: every gate, two tasks
+study-m3po-small: .venv/dev runs/reasoner-chain_sum runs/reasoner-countdown  ## reasoning paths that listen: every gate, two tasks
 	$(BIN)/gatewright study run studies/m3po.yaml --out runs/m3po
 	$(BIN)/gatewright study run studies/m3po-forks.yaml --out runs/m3po-forks
 
