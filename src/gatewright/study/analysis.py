@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from gatewright.files import write_atomic
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.convergence import Courses, courses
 from gatewright.study.gather import ArmResult, TrialResult, gather
 from gatewright.study.kind import is_rewarded, learns_task
+from gatewright.study.libraries import pd
 from gatewright.study.plan import LEARNING_RATE, Study
 from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.sequential import compare_sequential

@@ -21,6 +21,7 @@ from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, trials_of
 from gatewright.study.wording import (
     VERDICT_LABELS,
+    VERDICT_STYLES,
     count,
     difference_text,
     duration,
@@ -29,14 +30,12 @@ from gatewright.study.wording import (
     percent,
     sentence,
 )
-from gatewright.training.subject import subject_cost
 from gatewright.watch.follow import Progress
 
 STATE_STYLES: dict[State, str] = {
     "waiting": "dim", "running": "bold cyan", "finished": "green", "diverged": "bold red", "failed": "bold red",
     "interrupted": "yellow",
 }  # fmt: skip
-VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
 
 
 def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -> RenderableType:
@@ -95,6 +94,8 @@ def status(path: str | Path) -> RenderableType:
 
 def describe_plan(plan: Plan, lines: Sequence[str] = ()) -> RenderableType:
     """What a study would run: arms with both costs, runs, tokens and FLOPs in all, and below it ``lines``."""
+    from gatewright.training.subject import subject_cost  # needs torch, which the other tables do not
+
     study = plan.study
     costs = {arm: subject_cost(config) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from gatewright.config import Config
 from gatewright.errors import UserError
 from gatewright.study import noise as noises
+from gatewright.study.libraries import pd
 from gatewright.study.noise import Noise
 from gatewright.study.plan import FIRST_LOOK, Study, override_key
 from gatewright.study.timing import Timing, estimate, evaluations

@@ -15,8 +15,8 @@ from datetime import date
 from importlib.metadata import version
 from typing import Any
 
+from gatewright.cache import cache_root
 from gatewright.config import Config
-from gatewright.data.cache import cache_root
 from gatewright.files import write_atomic
 from gatewright.hardware.device import device_name, resolve_device
 from gatewright.parts.alpha.parse import parse_alpha

@@ -197,6 +197,7 @@ VERDICT_LABELS = {
     "inconclusive": "open",
     "none": "no verdict",
 }
+VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
 
 
 def join(words: list[str]) -> str:
