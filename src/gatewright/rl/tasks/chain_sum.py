@@ -10,7 +10,6 @@ from gatewright.rl.tasks.base import check_fault, check_range, register_task
 from gatewright.rl.tasks.generated import SmallTask
 from gatewright.rl.tasks.question import Question
 
-
 MOST_TERMS_IN_ANY_ORDER = 6
 
 
@@ -22,9 +21,9 @@ class ChainSum(SmallTask):
     every digit's difference modulo 10, and goes on from there consistently. So each of a question's b borrowing
     differences must go well, which has the chance (1 − fault)^b: the skill is there, and one choice of it is wrong.
 
-    With ``any_order`` a completion takes the terms in an order of its own, and names each: ``-09=38,-31=07,+12=19#19$``.
-    The demonstrator chooses evenly among all orders whose running sums stay in range. So paths go different ways from
-    their first token on, and some ways need fewer borrows than others.
+    With ``any_order`` a completion takes the terms in an order of its own and names each:
+    ``-09=38,-31=07,+12=19#19$``. The demonstrator chooses evenly among all orders whose running sums stay in range. So
+    paths go different ways from their first token on, and some ways need fewer borrows than others.
     """
 
     alphabet = "0123456789+-=,#$"
