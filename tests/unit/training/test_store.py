@@ -12,9 +12,10 @@ from gatewright.errors import RunError
 from gatewright.training.store import CheckpointStore, fault, step_of
 
 
-def fill(folder: Path) -> None:
+def fill(folder: Path) -> list[str]:
     (folder / "a.bin").write_bytes(bytes(range(256)))
     (folder / "b.txt").write_text("text")
+    return ["a.bin", "b.txt"]
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(store: Ch
 def test_failed_write_leaves_nothing_and_says_why(store: CheckpointStore) -> None:
     store.save(1, fill)
 
-    def full(folder: Path) -> None:
+    def full(folder: Path) -> list[str]:
         fill(folder)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -122,7 +123,7 @@ def test_failed_write_leaves_nothing_and_says_why(store: CheckpointStore) -> Non
 
 
 def test_other_errors_pass_through_and_leave_nothing(store: CheckpointStore) -> None:
-    def broken(folder: Path) -> None:
+    def broken(folder: Path) -> list[str]:
         fill(folder)
         raise KeyError("bug")
 
