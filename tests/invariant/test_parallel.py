@@ -22,6 +22,7 @@ from gatewright.errors import UserError
 from gatewright.hf import from_hf
 from gatewright.run import Run
 from gatewright.training.parallel import parallelised
+from gatewright.training.shelf import export
 from gatewright.training.start import train
 
 MODEL = {"feedforward": "paglu", "alpha": "learnable", "activation": "sigmoid", "bias": False}
@@ -112,7 +113,7 @@ def test_shares_are_written_by_two_and_read_by_one_two_and_four(
     same(shared, alone)
     last = shared.checkpoint("last")
     same_checkpoint(last, alone.checkpoint("last"))
-    opens_whole(last, shared)
+    opens_whole(last, shared, tmp_path)
     config.resume = "auto"
 
     config.out = str(back_to(4, shared, tmp_path / "one").path)
@@ -133,7 +134,7 @@ def test_shares_are_written_by_two_and_read_by_one_two_and_four(
     assert [entry["step"] for entry in four.environment["resumed"]] == [4, 8]
 
 
-def opens_whole(checkpoint: Path, run: Run) -> None:
+def opens_whole(checkpoint: Path, run: Run, folder: Path) -> None:
     """Nothing was gathered: two files share the weights evenly, two the optimizer; whatever opens models opens it."""
     files = {path.name: path.stat().st_size for path in checkpoint.glob("*.safetensors")}
     parts = [f"{stem}-0000{n}-of-00002.safetensors" for stem in ("model", "optimizer") for n in (1, 2)]
@@ -146,6 +147,9 @@ def opens_whole(checkpoint: Path, run: Run) -> None:
     logits = model(ids).logits
     assert torch.equal(AutoModelForCausalLM.from_pretrained(checkpoint)(ids).logits, logits)
     assert torch.equal(from_hf(checkpoint).eval()(ids).logits, logits)
+    assert export(run.path, folder / "whole", "last") == checkpoint
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(folder / "whole")(ids).logits, logits)
+    assert not list((folder / "whole").glob("model-*"))
 
 
 def test_what_cannot_be_spread_is_said_once_and_before_work(tiny: Callable[..., Config], tmp_path: Path) -> None:
