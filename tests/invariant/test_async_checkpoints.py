@@ -19,6 +19,9 @@ from gatewright.errors import RunError
 from gatewright.run import Run
 from gatewright.training import checkpoint, loop
 from gatewright.training.loop import Trainer
+from gatewright.training.parallel import Parallel
+from gatewright.training.saver import Saver
+from gatewright.training.store import CheckpointStore
 
 MODEL = {"feedforward": "paglu", "activation": None, "alpha": "learnable", "dropout": 0.1}
 
@@ -139,3 +142,15 @@ def test_a_snapshot_does_not_change_with_the_model(tmp_path: Path) -> None:
     assert model[1].weight is model[0].weight
     assert torch.equal(model[0].weight, before)
     assert list(checkpoint.safetensors.torch.load_file(tmp_path / "model.safetensors")) == ["0.weight"]
+
+
+def test_an_error_takes_note_of_a_checkpoint_that_failed_beside_it(tmp_path: Path) -> None:
+    class Full:
+        def write(self, folder: Path) -> list[str]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    saver = Saver(CheckpointStore(tmp_path), Parallel(torch.device("cpu")), background=True)
+    with pytest.raises(KeyError) as caught, saver:
+        saver.save(3, Full(), None)  # type: ignore[arg-type]
+        raise KeyError("a bug")
+    assert "step-3: No space left on device" in caught.value.__notes__[0]
