@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
 from torch import Tensor
 
 from gatewright.errors import UserError
@@ -23,6 +22,8 @@ def calibrate_temperature(similarities: Tensor, live: Tensor, target: float) -> 
     it hears them alike at any T, and does not count. The mean rises with T, from the number of peers that share the
     first place to that of all live peers: `UserError` if ``target`` is not strictly between.
     """
+    from scipy.optimize import brentq
+
     heard = peers(live.cpu())
     s = similarities.detach().cpu().double()
     highest = s.masked_fill(~heard, -math.inf).amax(-1, keepdim=True)
