@@ -89,17 +89,17 @@ class SlurmLauncher(Launcher):
         if self._cluster == "local":
             return {"timeout_min": LOCAL_MINUTES, "stderr_to_stdout": True}
         given = self.resources
-        wanted: dict[str, Any] = {
+        return {
             "job_name": f"gatewright-{trial.arm}-{trial.seed}",
             "cpus_per_task": given.cpus or 1,
             "gpus_per_node": given.gpus or None,
+            "mem": None if given.memory is None else f"{given.memory // 2**20}MB",
             "partition": given.partition,
             "time": None if given.time is None else math.ceil(given.time / 60),
             "signal_delay_s": WARNING_SECONDS,
             "stderr_to_stdout": True,
             "additional_parameters": {"no-requeue": True},
         }
-        return wanted if given.memory is None else wanted | {"mem_gb": given.memory / 2**30}
 
 
 class SlurmJob(Job):
