@@ -137,8 +137,8 @@ class StudyFolder:
                 f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))
             ]
         changes += [f"seed {seed} is gone" for seed in recorded["seeds"] if seed not in study.seeds]
-        tuning = recorded.get("tuning", {})
-        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(tuning, _tuning(study))]
+        tuning, grid = recorded.get("tuning", {}), {"tuner": "grid"}
+        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(grid | tuning, grid | _tuning(study))]
         if changes:
             more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
             raise UserError(

@@ -1,9 +1,9 @@
 """Choosing each arm's learning rate: rates are tried on seeds of their own, which no verdict rests on.
 
 ``tuner: grid`` trains every rate on every tuning seed. ``tuner: successive_halving`` (Karnin et al. 2013, Jamieson and
-Talwalkar 2016) gives all rates a part of the seeds, the better half of them twice as many, and so on; the last two or
-three get all. What is saved are whole runs: halving the steps instead would compare rates in runs whose schedule ends
-earlier or is cut off, in which other rates are the best ones, and not by as much in every arm.
+Talwalkar 2016) gives all rates a part of the seeds, the better half of them twice as many, and so on; the last two get
+all. What is saved are whole runs. Halving the steps instead would compare rates in runs whose schedule ends earlier or
+is cut off, where other rates are the best ones, and not by as much in every arm.
 """
 
 from __future__ import annotations

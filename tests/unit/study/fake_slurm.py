@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 HERE = Path(os.environ["FAKE_SLURM"])
@@ -49,7 +50,7 @@ def srun(*arguments: str) -> None:
 def sacct(*arguments: str) -> None:
     """The states of jobs."""
     print("JobID|State|NodeList")
-    for flag, job in zip(arguments, arguments[1:], strict=False):
+    for flag, job in pairwise(arguments):
         state = HERE / f"{job}.state"
         if flag == "-j" and state.exists():
             print(f"{job}|{state.read_text()}|here")

@@ -156,19 +156,17 @@ def test_lost_nodes_are_made_good_and_cancelled_jobs_are_left_alone(bench: Bench
 def test_a_study_begun_on_slurm_is_finished_here(bench: Bench, whole: Bench, slurm: Path) -> None:
     bench.behave(base_0="slow")
 
-    def stop() -> None:
+    def fill_up_and_stop() -> None:
+        wait_until(lambda: begun(bench, BASE))
+        (slurm / "hold").touch()
         wait_until(lambda: bench.folder.job_file(OTHER).exists())
         os.kill(os.getpid(), signal.SIGTERM)
 
-    bench.behave(base_0="slow")
-    outsider = threading.Thread(target=lambda: (wait_until(lambda: begun(bench, BASE)), (slurm / "hold").touch()))
+    outsider = threading.Thread(target=fill_up_and_stop)
     outsider.start()
     with pytest.raises(StudyInterruptedError, match="0 of 2 trials are finished and kept"):
-        stopper = threading.Thread(target=stop)
-        stopper.start()
         bench.run(PAIR, launcher=HeldBack(slurm))
     outsider.join()
-    stopper.join()
     assert (slurm / "scancelled").read_text().splitlines() == ["--quiet --signal=TERM 1", "--quiet 2"]
     assert json.loads((bench.folder.run(BASE) / "summary.json").read_text())["status"] == "interrupted"
     bench.behave()

@@ -66,9 +66,10 @@ def _count(key: str, text: str, least: int, most: int | None = None) -> int:
 
 def _bytes(text: str) -> int:
     found = SIZE.fullmatch(text)
-    if found is None or float(found[1]) == 0:
+    size = 0 if found is None else int(float(found[1]) * UNITS[found[2].upper()])
+    if size < UNITS["MB"]:
         raise UserError(f"resources: memory={text}: expected a size such as 16GB or 512MB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    return size
 
 
 def _seconds(text: str) -> float:
