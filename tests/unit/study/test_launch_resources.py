@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gatewright.errors import UserError
 from gatewright.study import process as process_module
 from gatewright.study.launch import Resources, create_launcher
 from gatewright.study.launch.local import LocalLauncher
+from gatewright.study.launch.ray_cluster import RayLauncher
 from gatewright.study.launch.resources import parse_resources
 
 
@@ -65,6 +67,14 @@ def test_launchers_refuse_what_they_cannot_do(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no 'sbatch' here; start the study on a login node"):
         create_launcher("slurm")
+
+
+def test_a_ray_cluster_that_is_not_there_is_said_and_not_waited_for() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"no Ray cluster at {address}: .*refused"), RayLauncher(address=address):
+            pass
 
 
 @pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,8 @@ from gatewright.study.launch.node import TrialActor
 from gatewright.study.launch.resources import Resources
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
+
+CONNECT_SECONDS = 10.0
 
 
 class RayLauncher(Launcher):
@@ -48,13 +52,13 @@ class RayLauncher(Launcher):
         main = threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGTERM)
         try:
+            _check_answers(self._where)
             self._ray.init(
-                address=self._address, include_dashboard=False if self._own else None, log_to_driver=False,
+                address=self._address, include_dashboard=False if self._where == "local" else None, log_to_driver=False,
                 logging_level=logging.ERROR,
             )  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = self._address or os.environ.get("RAY_ADDRESS") or "this machine"
-            raise UserError(f"launcher ray: no Ray cluster at {where}: {' '.join(str(error).split())}") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"launcher ray: no Ray cluster at {self._where}: {' '.join(str(error).split())}") from error
         finally:
             if main:
                 signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
@@ -70,9 +74,9 @@ class RayLauncher(Launcher):
             self._connected = False
 
     @property
-    def _own(self) -> bool:
-        """Whether a cluster is started here."""
-        return self._address in (None, "local") and "RAY_ADDRESS" not in os.environ
+    def _where(self) -> str:
+        """The address, ``local`` for a cluster that is started here."""
+        return self._address or os.environ.get("RAY_ADDRESS") or "local"
 
     def start(self, trial: Trial, folder: StudyFolder, attempt: Attempt) -> RayJob:
         """Create the trial's actor, which waits until the cluster has room."""
@@ -84,6 +88,12 @@ class RayLauncher(Launcher):
         except (ConnectionError, self._ray.exceptions.RayError) as error:
             raise LaunchError(f"ray: {' '.join(str(error).split())}") from error
         return RayJob(self._ray, trial, actor)
+
+
+def _check_answers(address: str) -> None:
+    """Raise `OSError` if nothing answers at ``host:port``; Ray itself would wait for it without end."""
+    if found := re.fullmatch(r"\[?([\w.:-]+?)\]?:(\d{1,5})", address):
+        socket.create_connection((found[1], int(found[2])), timeout=CONNECT_SECONDS).close()
 
 
 class RayJob(Job):
