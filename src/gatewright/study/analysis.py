@@ -132,6 +132,7 @@ class Analysis:
             "correction": "holm",
             "equivalence_margin": self.study.equivalence_margin,
             "learning_rates": {arm: _choice(choice) for arm, choice in self.choices.items()},
+            **({} if self.study.tuner == "grid" else {"tuner": self.study.tuner}),
             "comparisons": [c.to_dict() for c in self.comparisons],
             "details": [self._details(c) for c in self.comparisons],
             "arms": [self._arm(rank, arm) for rank, arm in enumerate(self.ranking, start=1)],
@@ -143,7 +144,7 @@ class Analysis:
             "warnings": [
                 {"level": r.level, "code": r.code, "text": r.text}
                 for r in self.remarks
-                if r.code != "environment"  # which machine or commit a run met is the report's to tell
+                if r.code not in ("environment", "retried")  # what a run met with on its way is the report's to tell
             ],
             **({} if self.courses is None else {"listening": self.courses.to_dict()}),
         }
@@ -244,6 +245,7 @@ def _choice(choice: RateChoice) -> dict[str, Any]:
         "edge": choice.edge,
         "means": {f"{rate:g}": mean for rate, mean in choice.means.items()},
         "values": {f"{rate:g}": values for rate, values in choice.values.items()},
+        "rungs": [{"seeds": rung.seeds, "rates": list(rung.rates)} for rung in choice.rungs],
     }
 
 

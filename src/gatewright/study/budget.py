@@ -49,9 +49,9 @@ class Fitted:
         return self.plan.study
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, what: str = "budget") -> float:
     """Seconds of ``60m``, ``2h``, ``90s``, ``1h30m`` or whatever else pandas reads; `UserError` for anything else."""
-    problem = f"budget={text}: expected a time such as 60m, 2h, 90s or 1h30m"
+    problem = f"{what}={text}: expected a time such as 60m, 2h, 90s or 1h30m"
     try:
         seconds = float(pd.Timedelta(text.strip().lower()).total_seconds())
     except ValueError as error:
