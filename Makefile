@@ -20,12 +20,15 @@ study-presets: .venv/core  ## the four presets at equal parameters, at the scale
 study-ablations: .venv/core  ## GateNorm, schedules and learning of α, at the scale of a laptop
 	$(BIN)/gatewright study run studies/ablations.yaml scale=laptop --out runs/ablations
 
-study-m3po-small: .venv/core runs/reasoner-chain_sum runs/reasoner-countdown  ## reasoning paths that listen: every gate, two tasks
+study-m3po-small: .venv/dev runs/reasoner-chain_sum runs/reasoner-any-order  ## reasoning paths that listen: every gate, few forks and many
 	$(BIN)/gatewright study run studies/m3po.yaml --out runs/m3po
 	$(BIN)/gatewright study run studies/m3po-forks.yaml --out runs/m3po-forks
 
-runs/reasoner-%: | .venv/core
-	$(BIN)/gatewright rl prepare task=$* out=$@
+runs/reasoner-chain_sum: | .venv/core
+	$(BIN)/gatewright rl prepare task=chain_sum out=$@
+
+runs/reasoner-any-order: | .venv/core
+	$(BIN)/gatewright rl prepare task=chain_sum task.any_order=true out=$@
 
 study-surgery: .venv/dev  ## gates in a trained model, at the scale of a laptop
 	$(BIN)/gatewright train model=llama scale=laptop model.embedding_scale=none out=runs/plain

@@ -1,28 +1,79 @@
-"""What there is to choose from, and what a choice costs, as plain data for the command line and the docs."""
+"""What there is to choose from, and what a choice costs, as plain data for the command line.
+
+Parts are found by importing them, and torch with them, which takes seconds. Their listing is therefore kept in the
+cache for as long as no file changes in which a part may be.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gatewright.config import Config
-from gatewright.registry import KINDS, Entry, entries
-from gatewright.training.subject import subject_cost, subject_memory, subject_name
+from gatewright.cache import cache_root
+from gatewright.errors import unknown
+from gatewright.files import write_atomic
+from gatewright.registry import HOMES, KINDS, PLUGINS, Entry, entries
+
+if TYPE_CHECKING:
+    from gatewright.config import Config
+
+Catalogue = dict[str, list[dict[str, Any]]]
 
 
-def catalogue(kinds: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
+def catalogue(kinds: Iterable[str] | None = None) -> Catalogue:
     """Every registered part by kind: name, summary, fixed knobs, knobs and defaults. `UserError` for a wrong kind."""
-    return {kind: [_describe(entry) for entry in entries(kind).values()] for kind in (kinds or KINDS)}
+    kinds = list(kinds or KINDS)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind of part", kind, KINDS)
+    found = _remembered()
+    return {kind: found[kind] for kind in kinds}
 
 
 def describe_cost(config: Config) -> dict[str, Any]:
     """Name, parameters, FLOPs, cache and training memory of a configuration's model."""
+    from gatewright.training.subject import subject_cost, subject_memory, subject_name
+
     return {
         "architecture": subject_name(config),
         **subject_cost(config).to_dict(),
         "training_memory_bytes": subject_memory(config),
     }
+
+
+def _remembered() -> Catalogue:
+    """All parts, from the cache if they were listed before; parts of other packages are always asked anew."""
+    if entry_points(group=PLUGINS):
+        return _listed()
+    kept = cache_root() / f"parts-{_state()}.json"
+    try:
+        found: Catalogue = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = _listed()
+        with suppress(OSError):  # a cache that cannot be written costs the next call its time, and nothing else
+            write_atomic(kept, json.dumps(found))
+    return found
+
+
+def _listed() -> Catalogue:
+    return {kind: [_describe(entry) for entry in entries(kind).values()] for kind in KINDS}
+
+
+def _state() -> str:
+    """A name for the files in which parts may be, as they are now."""
+    digest = hashlib.sha256()
+    for home in HOMES:
+        folder = Path(__file__).parent.parent.joinpath(*home.split("."))
+        for file in sorted(folder.rglob("*.py")):
+            facts = file.stat()
+            digest.update(f"{file} {facts.st_mtime_ns} {facts.st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

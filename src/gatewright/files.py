@@ -1,10 +1,15 @@
-"""Writing files so that a reader, or the next start after a crash, never sees half of one."""
+"""Writing files and folders so that a reader, or the next start after a crash, never sees half of one."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from gatewright.errors import RunError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -27,6 +32,30 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the name ``folder`` when all is well, and vanishes otherwise.
+
+    Raises `RunError` when the disk cannot be written.
+    """
+    from safetensors import SafetensorError  # which has its own name for a full disk
+
+    temporary = folder.absolute().parent / f".{folder.name}.{uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        temporary.rename(folder)
+        sync_folder(temporary.parent)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

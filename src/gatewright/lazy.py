@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used: a light command need not wait for a heavy library."""
+"""Names and libraries that are imported when they are first used: a light command need not wait for a heavy library."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         return getattr(importlib.import_module(homes[name]), name)
 
     return find, lambda: sorted(homes)
+
+
+class LazyModule:
+    """Stands for a library until one of its names is asked for, which imports it.
+
+    ``stats = LazyModule("scipy.stats")``, with the true import under ``TYPE_CHECKING`` beside it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)

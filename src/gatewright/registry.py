@@ -39,6 +39,9 @@ KINDS = {
 HOMES = ("gatewright.parts", "gatewright.paths.similarities")
 """The packages whose modules are imported to find what registers itself."""
 
+PLUGINS = "gatewright.parts"
+"""The group of entry points under which other packages offer parts."""
+
 ONE_NAMESPACE = ("feedforward", "gate")
 """Kinds that share their names, because a gate is a feed-forward too."""
 
@@ -217,7 +220,7 @@ def _discover() -> None:
         package = importlib.import_module(home)
         for module in pkgutil.walk_packages(package.__path__, prefix=f"{home}."):
             importlib.import_module(module.name)
-    for point in entry_points(group="gatewright.parts"):
+    for point in entry_points(group=PLUGINS):
         try:
             point.load()
         except Exception as error:

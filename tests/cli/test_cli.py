@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -103,6 +106,31 @@ def test_parts_lists_every_kind(command: Callable[..., Outcome]) -> None:
     assert all(entry["summary"] for entries in found.values() for entry in entries)
     rope = next(e for e in json.loads(command("parts", "position", "--json").out)["position"] if e["name"] == "rope")
     assert rope["knobs"] == {"theta": 10000.0, "fraction": 1.0}
+
+
+def test_what_only_looks_needs_no_torch(
+    command: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWRIGHT_CACHE", str(tmp_path))
+    listed = command("parts", "--json").out
+    assert fresh("parts", "--json") == (listed, [])
+    assert fresh("--help")[1] == []
+    (kept,) = tmp_path.iterdir()
+    kept.write_text("{")  # a cache that was damaged is made anew
+    assert command("parts", "--json").out == listed
+    assert json.loads(kept.read_text())["norm"]
+
+
+def fresh(*arguments: str) -> tuple[str, list[str]]:
+    """What a command prints in an interpreter of its own, and which heavy libraries it loaded for that."""
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(sorted({'torch', 'scipy', 'pandas', 'transformers'} & set(sys.modules))))\n"
+        "from gatewright.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    *printed, loaded = done.stdout.splitlines(keepends=True)
+    return "".join(printed), ast.literal_eval(loaded)
 
 
 MISTAKES = {

@@ -147,6 +147,15 @@ def test_runs_are_compared_as_they_are_named_and_by_age(folder: Path, command: C
     assert "GELU-" not in shown
     assert "nothing to compare it with" in shown
 
+    program = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        "from gatewright.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "compare", "done"], capture_output=True, text=True, check=True, cwd=folder
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
 
 MISTAKES = {
     "nothing to watch": (["watch", "corpus"], "corpus"),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from gatewright.cli import app
@@ -94,6 +95,41 @@ def test_sample_shows_paths_and_whom_they_heard(learned: Path) -> None:
     (found,) = json.loads(call("sample", str(learned), "--prompt", "48,36=", "--paths", "3", "--json"))
     assert [path["reward"] for path in found["paths"]] == [None] * 3
     assert all(set(one["peers"]) <= {"0", "1", "2"} - {str(one["path"])} for one in found["heard"])
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A tiny Qwen2 of transformers with the tokenizer of letters and a chat format, as a hub would have it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    backend = Tokenizer(models.BPE({**{chr(c): c - 32 for c in range(32, 127)}, "<end>": 95, "<user>": 96}, []))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.Split("", "isolated"), decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<end>", extra_special_tokens=["<user>"],
+        chat_template="{% for m in messages %}<user>{{ m['content'] }}{% endfor %}<end>",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": 95, "eos_token_id": 95}
+    model = Qwen2ForCausalLM(Qwen2Config(**size, **ends, num_key_value_heads=1, vocab_size=97))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_model_of_transformers_is_asked_in_its_chat_format(foreign: Path, learned: Path) -> None:
+    from gatewright.evaluate import find_target
+    from gatewright.rl.judging import open_reasoner
+
+    plain, chat = (open_reasoner(find_target(str(foreign)), task="gcd", chat=chat) for chat in (None, True))
+    question = plain.form.task.questions("test", 1)[0]
+    written = [reasoner.form.tokenizer.decode(reasoner.form.prompt(question), False) for reasoner in (plain, chat)]
+    assert written == [question.prompt, f"<user>{question.prompt}<end>"]
+    given = ["--task", "gcd", "--questions", "4", "--samples", "2", "--chat"]
+    assert json.loads(call("eval", str(foreign), *given, "--json"))["questions"] == 4
+    with pytest.raises(UserError, match=r"rl\.chat=true: the tokenizer char has no chat format"):
+        call("eval", str(learned), *given)
 
 
 def test_another_task_of_the_same_alphabet_can_be_asked(learned: Path) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from rich.console import Console
+
+from gatewright.cli import app
+from gatewright.errors import UserError
+from gatewright.study import load_study, run_study, runner
+from gatewright.study.launch import Launcher
+from gatewright.study.launch.ray_cluster import RayLauncher
+from gatewright.study.launch.slurm import SlurmLauncher
 
 ARMS = {
     "plain": {"overrides": ["model.feedforward=standard"]},
@@ -86,6 +97,61 @@ def test_arms_saw_the_same_text_and_alpha_is_recorded(finished: Path) -> None:
     assert len(environments) == 4
     assert len({environment["data"]["content_sha256"] for environment in environments}) == 1
     assert set(json.loads((finished / "runs/gated/seed-0/summary.json").read_text())["alpha"]) == {"0"}
+
+
+def test_submitit_trains_what_this_machine_trains(
+    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert on_a_cluster(folder, "on-slurm", SlurmLauncher(cluster="local"), monkeypatch) == seed_0(finished)
+
+
+def test_ray_trains_what_this_machine_trains(folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="ray has no wheels for this platform")
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    ray.init(include_dashboard=False, num_cpus=2, object_store_memory=80 * 2**20, log_to_driver=False)
+    try:
+        assert on_a_cluster(folder, "on-ray", RayLauncher(), monkeypatch) == seed_0(finished)
+        assert ray.is_initialized()  # a connection that was there is left as it is
+    finally:
+        ray.shutdown()
+    left = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
+    assert psutil.wait_procs(left, timeout=30)[1] == []
+
+
+def on_a_cluster(folder: Path, out: str, launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The losses of the study's first seed, of trials that ``launcher`` ran, in real processes."""
+    monkeypatch.setenv("GATEWRIGHT_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(runner, "write_files", lambda analysis: analysis.write() or analysis.folder.path)
+    study = replace(load_study(folder / "tiny.yaml"), seeds=[0])
+    printed = Console(file=io.StringIO(), width=200)
+    analysis = run_study(study, folder / out, launcher=launcher, console=printed)
+    assert analysis is not None, printed.file.getvalue()
+    assert analysis.complete, analysis.failed
+    assert not list((folder / out / "trials").rglob("*.job"))
+    return seed_0(folder / out)
+
+
+def seed_0(out: Path) -> dict[str, float]:
+    """The validation losses of the first seed by arm."""
+    summaries = {arm: json.loads((out / "runs" / arm / "seed-0/summary.json").read_text()) for arm in ARMS}
+    return {arm: summary["final_val_loss"] for arm, summary in summaries.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--launcher", "ray", "--resources", "cpu=2"], "unknown key 'resources.cpu'; did you mean 'resources.cpus'"),
+        (["--launcher", "slurm", "--address", "auto"], "it goes with launcher ray, not slurm"),
+        (["--launcher", "ray", "--budget", "1h"], "a budget is for trials on this machine"),
+        (["--resources", "gpus=1"], "launcher local cannot give 'gpus', only cpus"),
+        (["--stall-timeout", "10"], "stall-timeout=10: expected a time such as 60m"),
+    ],
+)
+def test_launchers_say_what_is_wrong_before_anything_starts(folder: Path, options: list[str], message: str) -> None:
+    arguments = ["study", "run", str(folder / "tiny.yaml"), "--out", str(folder / "nothing"), *options]
+    with pytest.raises(UserError, match=message):
+        app(arguments, standalone_mode=False)
+    assert not (folder / "nothing").exists()
 
 
 def test_running_again_repeats_nothing(folder: Path, finished: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +14,15 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 import gatewright
 from gatewright.config import Config, to_yaml
 from gatewright.errors import UserError
+from gatewright.hf import from_hf
 from gatewright.run import Run
 from gatewright.training.parallel import parallelised
+from gatewright.training.shelf import export
 from gatewright.training.start import train
 
 MODEL = {"feedforward": "paglu", "alpha": "learnable", "activation": "sigmoid", "bias": False}
@@ -57,51 +61,95 @@ def alone(tiny: Callable[..., Config], console: Console) -> Run:
     return gatewright.train(tiny("alone", model=MODEL, grad_accumulation=2), console=console)
 
 
-@pytest.mark.parametrize("mode", ["ddp", "fsdp2"])
+def tensors(checkpoint: Path, whole: str) -> dict[str, torch.Tensor]:
+    """What a checkpoint has under a name, in one file or put together from the slices of several."""
+    if (checkpoint / whole).exists():
+        return load_file(checkpoint / whole)
+    slices: dict[str, list[torch.Tensor]] = {}
+    for file in sorted(checkpoint.glob(f"{Path(whole).stem}-*-of-*.safetensors")):
+        for name, tensor in load_file(file).items():
+            slices.setdefault(name, []).append(tensor)
+    return {name: torch.cat(parts) if len(parts) > 1 else parts[0] for name, parts in slices.items()}
+
+
+def same_checkpoint(ours: Path, theirs: Path) -> None:
+    """Weights and optimizer agree."""
+    for whole in ("model.safetensors", "optimizer.safetensors"):
+        left, right = tensors(ours, whole), tensors(theirs, whole)
+        assert left.keys() == right.keys()
+        for key in left:
+            # Adam divides by the size of the gradient: where that is nothing, noise decides
+            torch.testing.assert_close(left[key], right[key], rtol=1e-3, atol=2e-5, msg=key)
+
+
+def back_to(step: int, run: Run, copy: Path) -> Run:
+    """A copy of a run as it was after ``step``."""
+    shutil.copytree(run.path, copy, ignore=shutil.ignore_patterns("summary.json"))
+    for path in Run(copy).checkpoints():
+        if path.name != f"step-{step}":
+            shutil.rmtree(path)
+    return Run(copy)
+
+
 def test_two_processes_do_what_one_does(
-    mode: str, alone: Run, tiny: Callable[..., Config], console: Console, tmp_path: Path
+    alone: Run, tiny: Callable[..., Config], console: Console, tmp_path: Path
 ) -> None:
     config = tiny("two", model=MODEL, grad_accumulation=2)
-    ended = launch(config, tmp_path, 2, mode)
+    ended = launch(config, tmp_path, 2, "ddp")
     assert ended.returncode == 0, ended.stderr[-2000:]
     two = Run(config.out)
     same(two, alone)
     assert two.environment["processes"] == 2
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        ours, theirs = (load_file(run.checkpoint("last") / name) for run in (two, alone))
-        assert ours.keys() == theirs.keys()
-        for key in ours:
-            # Adam divides by the size of the gradient: where that is nothing, noise decides
-            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=2e-5, msg=key)
+    same_checkpoint(two.checkpoint("last"), alone.checkpoint("last"))
 
 
-def test_a_checkpoint_of_two_with_shared_state_goes_on_as_one_and_as_four_shards(
+def test_shares_are_written_by_two_and_read_by_one_two_and_four(
     alone: Run, tiny: Callable[..., Config], console: Console, tmp_path: Path
 ) -> None:
-    half = tiny("half", model=MODEL, grad_accumulation=2, max_steps=12, save_every=4)
-    half.train.keep_last = 3
-    assert launch(half, tmp_path, 2, "zero1").returncode == 0
-    whole = Run(half.out)
-    for path in (whole.path / "checkpoints").glob("step-*"):
-        if path.name != "step-4":
-            for file in path.iterdir():
-                file.unlink()
-            path.rmdir()
-    (whole.path / "summary.json").unlink()
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in whole.path.rglob("*"):
-        if file.is_file():
-            target = copy / file.relative_to(whole.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-    half.resume = "auto"
-    same(gatewright.train(half, console=console), alone)
-    half.out = str(copy)
-    ended = launch(half, tmp_path, 4, "fsdp2")
+    config = tiny("shared", model=MODEL, grad_accumulation=2, keep_last=3)
+    ended = launch(config, tmp_path, 2, "fsdp2")
     assert ended.returncode == 0, ended.stderr[-2000:]
-    same(Run(copy), alone)
-    assert [entry["step"] for entry in Run(copy).environment["resumed"]] == [4]
+    shared = Run(config.out)
+    same(shared, alone)
+    last = shared.checkpoint("last")
+    same_checkpoint(last, alone.checkpoint("last"))
+    opens_whole(last, shared, tmp_path)
+    config.resume = "auto"
+
+    config.out = str(back_to(4, shared, tmp_path / "one").path)
+    same(gatewright.train(config, console=console), alone)
+
+    config.out = str(back_to(4, shared, tmp_path / "zero").path)
+    ended = launch(config, tmp_path, 2, "zero1")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    zero = Run(config.out)
+    same(zero, alone)
+    same_checkpoint(zero.checkpoint("last"), alone.checkpoint("last"))
+
+    config.out = str(back_to(8, zero, tmp_path / "four").path)
+    ended = launch(config, tmp_path, 4, "fsdp2")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    four = Run(config.out)
+    same(four, alone)
+    assert [entry["step"] for entry in four.environment["resumed"]] == [4, 8]
+
+
+def opens_whole(checkpoint: Path, run: Run, folder: Path) -> None:
+    """Nothing was gathered: two files share the weights evenly, two the optimizer; whatever opens models opens it."""
+    files = {path.name: path.stat().st_size for path in checkpoint.glob("*.safetensors")}
+    parts = [f"{stem}-0000{n}-of-00002.safetensors" for stem in ("model", "optimizer") for n in (1, 2)]
+    assert sorted(files) == parts
+    assert max(files[name] for name in parts[:2]) < 0.7 * sum(files[name] for name in parts[:2])
+    assert max(files[name] for name in parts[2:]) < 0.6 * sum(files[name] for name in parts[2:])
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    assert {*manifest["files"], "manifest.json"} == {path.name for path in checkpoint.iterdir()}
+    model, ids = run.load(checkpoint), torch.arange(16)[None]
+    logits = model(ids).logits
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(checkpoint)(ids).logits, logits)
+    assert torch.equal(from_hf(checkpoint).eval()(ids).logits, logits)
+    assert export(run.path, folder / "whole", "last") == checkpoint
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(folder / "whole")(ids).logits, logits)
+    assert not list((folder / "whole").glob("model-*"))
 
 
 def test_what_cannot_be_spread_is_said_once_and_before_work(tiny: Callable[..., Config], tmp_path: Path) -> None:

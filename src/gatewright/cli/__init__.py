@@ -16,6 +16,7 @@ from gatewright.cli import evaluation  # noqa: F401  # isort: skip
 from gatewright.cli import studies  # noqa: F401  # isort: skip
 from gatewright.cli import reasoning  # noqa: F401  # isort: skip
 from gatewright.cli import look_at_runs  # noqa: F401  # isort: skip
+from gatewright.cli import checkpoints  # noqa: F401  # isort: skip
 from gatewright.cli import export  # noqa: F401  # isort: skip
 from gatewright.cli import authors  # noqa: F401  # isort: skip
 from gatewright.cli import planning  # noqa: F401  # isort: skip

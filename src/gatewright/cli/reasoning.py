@@ -19,6 +19,10 @@ TaskName = Annotated[str | None, typer.Option("--task", help="a task by name; th
 Split = Annotated[Literal["validation", "test"], typer.Option(help="which held-out questions")]
 Similarity = Annotated[str | None, typer.Option(help="whom paths hear; the run's own, or cosine, if left out")]
 BlendWeight = Annotated[float | None, typer.Option(min=0, max=1, help="λ; the run's own, or 0.1, if left out")]
+Chat = Annotated[
+    bool | None,
+    typer.Option("--chat/--no-chat", help="put questions in the model's chat format; as in the run if left out"),
+]
 Temperature = Annotated[float | None, typer.Option(help="T of listening; the run's own, or 0.1, if left out")]
 
 
@@ -77,6 +81,7 @@ def evaluate(
     similarity: Similarity = None,
     blend_weight: BlendWeight = None,
     temperature: Temperature = None,
+    chat: Chat = None,
     checkpoint: Which = "best",
     as_json: AsJson = False,
 ) -> None:
@@ -85,13 +90,13 @@ def evaluate(
     [bold]gatewright rl eval runs/m3po --questions 500 --samples 8[/bold]
 
     Any model can be asked: [bold]gatewright rl eval runs/reasoner --task gcd[/bold],
-    [bold]gatewright rl eval Qwen/Qwen2.5-1.5B-Instruct --task gsm8k[/bold].
+    [bold]gatewright rl eval Qwen/Qwen2.5-1.5B-Instruct --task gsm8k --chat[/bold].
     """
     from gatewright.evaluate import find_target
     from gatewright.rl.judging import judge, open_reasoner
 
     rl = _gate(similarity, blend_weight, temperature)
-    reasoner = open_reasoner(find_target(target, checkpoint), task=task, rl=rl)
+    reasoner = open_reasoner(find_target(target, checkpoint), task=task, rl=rl, chat=chat)
     found = judge(reasoner, split=split, questions=questions, samples=samples)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
@@ -122,6 +127,7 @@ def sample(
     similarity: Similarity = None,
     blend_weight: BlendWeight = None,
     temperature: Temperature = None,
+    chat: Chat = None,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
     checkpoint: Which = "best",
     as_json: AsJson = False,
@@ -138,7 +144,7 @@ def sample(
 
     rl = _gate(similarity, blend_weight, temperature)
     shown = show(
-        open_reasoner(find_target(target, checkpoint), task=task, rl=rl),
+        open_reasoner(find_target(target, checkpoint), task=task, rl=rl, chat=chat),
         prompts=prompt,
         questions=questions,
         split=split,

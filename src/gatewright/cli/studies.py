@@ -43,21 +43,47 @@ def study_run(
     budget: Budget = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
     measured: Measured = True,
-    launcher: Annotated[Literal["local"], typer.Option(help="local: processes on this machine")] = "local",
+    launcher: Annotated[
+        Literal["local", "ray", "slurm"],
+        typer.Option(help="where trials run: processes on this machine, a Ray cluster, jobs of SLURM"),
+    ] = "local",
+    address: Annotated[str | None, typer.Option(help="of the Ray cluster, such as auto or 10.0.0.1:6379")] = None,
+    resources: Annotated[
+        str | None,
+        typer.Option(
+            help="what each trial gets, such as cpus=4,gpus=1,memory=16GB; for slurm also time=2h, partition=short",
+            metavar="KEY=VALUE,…",
+        ),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="times a killed, lost or pre-empted trial is started again without progress")
+    ] = 3,
+    stall_timeout: Annotated[
+        str, typer.Option(help="time without a word after which a trial counts as hanging, or off")
+    ] = "2h",
 ) -> None:
     """Run a study's trials, each in a process of its own, and write its report. Run again to continue.
 
     [bold]gatewright study run studies/demo.yaml --workers 2[/bold]
 
     [bold]gatewright study run studies/alpha.yaml scale=laptop --budget 30m[/bold]
+
+    [bold]gatewright study run studies/alpha.yaml --launcher slurm --resources cpus=8,gpus=1,time=4h[/bold]
     """
     from gatewright.config import load_config
     from gatewright.study import load_study, run_study
+    from gatewright.study.launch import create_launcher
+    from gatewright.study.launch.resources import parse_resources
 
+    given = None if resources is None else parse_resources(resources)
+    patience = None if stall_timeout == "off" else _seconds(stall_timeout, "stall-timeout")
+    place = create_launcher(launcher, given, address)
     study = load_study(file, overrides or [])
     load_config([override for override in overrides or [] if override.startswith("plugins=")])  # these the user names
     seconds = None if budget is None else _seconds(budget)
-    analysis = run_study(study, out, workers, dry_run, seconds, measured)
+    analysis = run_study(
+        study, out, workers, dry_run, seconds, measured, launcher=place, retries=retries, stall_timeout=patience
+    )
     if analysis is not None and analysis.failed:
         raise typer.Exit(FAILURE)
 
@@ -98,7 +124,7 @@ def study_report(path: StudyFolder) -> None:
     report(path)
 
 
-def _seconds(budget: str) -> float:
+def _seconds(text: str, what: str = "budget") -> float:
     from gatewright.study.budget import parse_duration
 
-    return parse_duration(budget)
+    return parse_duration(text, what)

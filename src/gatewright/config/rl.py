@@ -57,7 +57,7 @@ class RLConfig:
     blend_weight: Any = knob(0.1, "λ, or {minimum: 0, maximum: 0.2} to follow each path's doubt")
     temperature: float | None = knob(None, "temperature T of listening; null: 0.1")
     calibrate_peers: float | None = knob(
-        None, "choose T at the start so that a path hears this many effective peers on average"
+        None, "choose T at the start so that a path hears this many effective peers on average, where peers differ"
     )
     gate_learning_rate: float | None = knob(None, "peak learning rate of a learnable similarity; null: that of train")
     gate_warmup_steps: int = knob(0, "steps over which a learnable similarity's learning rate rises")

@@ -45,6 +45,7 @@ class TrainConfig:
     save_every: int = knob(500, "steps between checkpoints")
     keep_last: int = knob(2, "checkpoints kept besides the best")
     checkpoint_at_end: bool = knob(True, "save the final model")
+    async_checkpoints: bool = knob(True, "write checkpoints while training goes on, from a copy in the CPU's memory")
     tensorboard: bool = knob(True, "also write TensorBoard event files")
 
     def validate(self) -> None:

@@ -1,4 +1,4 @@
-"""The folder of prepared data: where it is, and how a folder in it comes into being whole or not at all."""
+"""How a folder of prepared data comes into being whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
-import platformdirs
 
 from gatewright.errors import RunError, UserError
 from gatewright.files import sync_folder
-
-
-def cache_root(configured: str | None = None) -> Path:
-    """``configured`` (``data.cache_dir``), else the environment's ``GATEWRIGHT_CACHE``, else the platform's place."""
-    chosen = configured or os.environ.get("GATEWRIGHT_CACHE") or platformdirs.user_cache_dir("gatewright")
-    return Path(chosen).expanduser()
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gatewright.data.cache import cache_root, locked, made_whole
+from gatewright.cache import cache_root
+from gatewright.data.cache import locked, made_whole
 from gatewright.data.corpora import Corpus, open_corpus
 from gatewright.data.corpus import INDEX, SPLITS, TokenizedCorpus, read_index
 from gatewright.data.shards import token_dtype, write_shard

@@ -15,9 +15,9 @@ from typing import Literal
 import psutil
 import torch
 
+from gatewright.cache import cache_root
 from gatewright.config import DataConfig
 from gatewright.data import open_corpus
-from gatewright.data.cache import cache_root
 from gatewright.errors import UserError
 from gatewright.hardware.compiler import cpp_compiler
 from gatewright.hardware.device import device_name, resolve_device

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from gatewright.data.cache import cache_root
+from gatewright.cache import cache_root
 from gatewright.files import write_atomic
 from gatewright.hardware.device import cpu_name, device_name
 from gatewright.hardware.peaks import find_peak

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
-from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
-from gatewright.errors import RunError, UserError
-from gatewright.files import sync_folder
+from gatewright.errors import UserError
+from gatewright.files import new_folder
 from gatewright.hf.convert import to_hf
 from gatewright.hf.model_card import describe_model, describe_run, render
 from gatewright.hf.modeling import GatewrightForCausalLM
@@ -62,7 +56,7 @@ def save(
         if hf.generation_config.pad_token_id is None:  # sequences of a batch that have ended are filled up with it
             hf.generation_config.pad_token_id = eot
         notes = {**describe_model(model), **describe_run(run, path)}
-    with _new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         hf.save_pretrained(temporary)
         if run is not None:
             _save_tokenizer(run, getattr(hf.config, "max_position_embeddings", run.config.model.block_size), temporary)
@@ -86,22 +80,3 @@ def _save_tokenizer(run: Run, longest: int, folder: Path) -> None:
     config |= {"model_max_length": longest, "padding_side": "left"}
     config["pad_token"] = config.get("pad_token") or config.get("eos_token") or config.get("sep_token")
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the name ``folder`` when all is well, and vanishes otherwise."""
-    temporary = folder.absolute().parent / f".{folder.name}.{uuid4().hex}"
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(temporary)
-        temporary.rename(folder)
-        sync_folder(temporary.parent)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

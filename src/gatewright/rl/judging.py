@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -96,18 +97,22 @@ def open_reasoner(
     *,
     task: Any = None,
     rl: RLConfig | None = None,
+    chat: bool | None = None,
     device: torch.device | None = None,
 ) -> Reasoner:
     """The model of ``target``, on its own task or on ``task``, with its own gate or the one that ``rl`` describes.
 
-    A model that has no gate gets M3PO's: cosine similarity, λ = T = 0.1. Raises `UserError` for a target without a
-    task where none is named.
+    A model that has no gate gets M3PO's: cosine similarity, λ = T = 0.1. ``chat`` says whether questions are put in the
+    chat format of the tokenizer; left out, they are as they were in the run, and plain for other models. Raises
+    `UserError` for a target without a task where none is named.
     """
     config = target.run.config if isinstance(target, RunTarget) else None
     spec = _spec(task, config)
     if spec is None:
         raise UserError(f"{target.name} was not trained on a task: name one with --task")
     options = rl or (config.rl if config is not None else None) or RLConfig(similarity="cosine", temperature=0.1)
+    if chat is not None:
+        options = dataclasses.replace(options, chat=chat)
     tokenizer: Tokenizer = target.tokenizer
     form = Format(make_task(spec), tokenizer, chat=options.chat, max_new_tokens=options.max_new_tokens)
     model = target.load(target.precision).to(device)

@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from gatewright.files import write_atomic
 from gatewright.study.checks import Remark, remarks
 from gatewright.study.convergence import Courses, courses
 from gatewright.study.gather import ArmResult, TrialResult, gather
 from gatewright.study.kind import is_rewarded, learns_task
+from gatewright.study.libraries import pd
 from gatewright.study.plan import LEARNING_RATE, Study
 from gatewright.study.power import detectable_difference, seeds_needed
 from gatewright.study.sequential import compare_sequential
@@ -133,6 +132,7 @@ class Analysis:
             "correction": "holm",
             "equivalence_margin": self.study.equivalence_margin,
             "learning_rates": {arm: _choice(choice) for arm, choice in self.choices.items()},
+            **({} if self.study.tuner == "grid" else {"tuner": self.study.tuner}),
             "comparisons": [c.to_dict() for c in self.comparisons],
             "details": [self._details(c) for c in self.comparisons],
             "arms": [self._arm(rank, arm) for rank, arm in enumerate(self.ranking, start=1)],
@@ -144,7 +144,7 @@ class Analysis:
             "warnings": [
                 {"level": r.level, "code": r.code, "text": r.text}
                 for r in self.remarks
-                if r.code != "environment"  # which machine or commit a run met is the report's to tell
+                if r.code not in ("environment", "retried")  # what a run met with on its way is the report's to tell
             ],
             **({} if self.courses is None else {"listening": self.courses.to_dict()}),
         }
@@ -245,6 +245,7 @@ def _choice(choice: RateChoice) -> dict[str, Any]:
         "edge": choice.edge,
         "means": {f"{rate:g}": mean for rate, mean in choice.means.items()},
         "values": {f"{rate:g}": values for rate, values in choice.values.items()},
+        "rungs": [{"seeds": rung.seeds, "rates": list(rung.rates)} for rung in choice.rungs],
     }
 
 

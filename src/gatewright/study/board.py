@@ -14,29 +14,31 @@ from rich.text import Text
 from gatewright.config import Config
 from gatewright.study.analysis import Analysis
 from gatewright.study.gather import State
+from gatewright.study.launch.record import submitted_trials
 from gatewright.study.plan import Study
 from gatewright.study.process import trial_processes
 from gatewright.study.progress import TrialRow, trial_rows
 from gatewright.study.store import StudyFolder
 from gatewright.study.trials import Plan, trials_of
+from gatewright.study.tuning import tuning_runs
 from gatewright.study.wording import (
     VERDICT_LABELS,
+    VERDICT_STYLES,
     count,
     difference_text,
     duration,
     metric_value,
     p_number,
     percent,
+    repeated,
     sentence,
 )
-from gatewright.training.subject import subject_cost
 from gatewright.watch.follow import Progress
 
 STATE_STYLES: dict[State, str] = {
     "waiting": "dim", "running": "bold cyan", "finished": "green", "diverged": "bold red", "failed": "bold red",
     "interrupted": "yellow",
 }  # fmt: skip
-VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
 
 
 def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -> RenderableType:
@@ -72,7 +74,8 @@ def trial_table(title: str, rows: Sequence[TrialRow], most: int | None = None) -
     if len(shown) < len(rows):
         table.caption = f"and {len(rows) - len(shown)} more"
     errors = [Text(f"{r.trial.name}: {r.error}", style="red") for r in shown if r.error and r.state != "finished"]
-    return Group(table, *errors)
+    lost = [Text(f"{r.trial.name}: started again, {repeated(r.lost)}", style="yellow") for r in shown if r.lost]
+    return Group(table, *errors, *lost)
 
 
 def study_seconds_left(rows: Sequence[TrialRow]) -> float | None:
@@ -90,11 +93,15 @@ def status(path: str | Path) -> RenderableType:
     """How far the trials of the study in folder ``path`` are, whether or not it is being run just now."""
     folder = StudyFolder(path)
     study = folder.study()
-    return trial_table(f"Study {study.name}", trial_rows(study, folder, set(trial_processes(folder, trials_of(study)))))
+    trials = trials_of(study)
+    running = {*trial_processes(folder, trials), *submitted_trials(folder, trials)}
+    return trial_table(f"Study {study.name}", trial_rows(study, folder, running))
 
 
 def describe_plan(plan: Plan, lines: Sequence[str] = ()) -> RenderableType:
     """What a study would run: arms with both costs, runs, tokens and FLOPs in all, and below it ``lines``."""
+    from gatewright.training.subject import subject_cost  # needs torch, which the other tables do not
+
     study = plan.study
     costs = {arm: subject_cost(config) for arm, config in plan.configs.items()}
     reference = costs[study.baseline]
@@ -137,11 +144,10 @@ def _runs(study: Study) -> str:
     text = f"{most}{arms * every} trials: {arms} arms × {every} seeds ({seeds})"
     if not study.learning_rates:
         return text
-    rates, tuning = len(study.learning_rates), len(study.tuning_seeds)
-    return (
-        f"{arms * rates * tuning} trials to choose learning rates: {arms} arms × {rates} rates × "
-        f"{tuning} seed{'s' if tuning > 1 else ''}; then {text}"
-    )
+    rates, tuning, runs = len(study.learning_rates), len(study.tuning_seeds), arms * tuning_runs(study)
+    seeds = f"{tuning} seed{'s' if tuning > 1 else ''}"
+    how = f"{rates} rates × {seeds}" if study.tuner == "grid" else f"{rates} rates, the better half of them on {seeds}"
+    return f"{runs} trials to choose learning rates: {arms} arms × {how}; then {text}"
 
 
 def verdict_table(analysis: Analysis) -> RenderableType:

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from gatewright.config import Config
 from gatewright.errors import UserError
 from gatewright.study import noise as noises
+from gatewright.study.libraries import pd
 from gatewright.study.noise import Noise
 from gatewright.study.plan import FIRST_LOOK, Study, override_key
 from gatewright.study.timing import Timing, estimate, evaluations
@@ -50,9 +49,9 @@ class Fitted:
         return self.plan.study
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, what: str = "budget") -> float:
     """Seconds of ``60m``, ``2h``, ``90s``, ``1h30m`` or whatever else pandas reads; `UserError` for anything else."""
-    problem = f"budget={text}: expected a time such as 60m, 2h, 90s or 1h30m"
+    problem = f"{what}={text}: expected a time such as 60m, 2h, 90s or 1h30m"
     try:
         seconds = float(pd.Timedelta(text.strip().lower()).total_seconds())
     except ValueError as error:

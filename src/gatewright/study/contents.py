@@ -9,16 +9,17 @@ from gatewright.study.analysis import Analysis
 from gatewright.study.convergence import SHARE, Course, Courses
 from gatewright.study.gather import ArmResult, TrialResult
 from gatewright.study.metric import METRICS
-from gatewright.study.plan import LEARNING_RATE, resolve_rate
+from gatewright.study.plan import LEARNING_RATE, Study, resolve_rate
 from gatewright.study.statistics import Comparison
 from gatewright.study.trials import differences
-from gatewright.study.tuning import RateChoice
+from gatewright.study.tuning import RateChoice, rung_sizes
 from gatewright.study.wording import (
     VERDICT_LABELS,
     count,
     difference_text,
     headline,
     interval_text,
+    join,
     metric_value,
     number,
     p_number,
@@ -48,7 +49,8 @@ def report_contents(analysis: Analysis) -> dict[str, Any]:
         "notes": [r.text for r in analysis.remarks if r.level == "note"],
         "rows": [_row(arm, analysis) for arm in analysis.ranking],
         "sight": [_sight(c, analysis) for c in analysis.comparisons if c.sd],
-        "rates": [_rate(choice) for choice in analysis.choices.values()],
+        "rates": [_rate(choice, len(study.tuning_seeds)) for choice in analysis.choices.values()],
+        "halvings": _halvings(study),
         "rate_columns": [str(rate) for rate in sorted(study.learning_rates, key=lambda r: resolve_rate(r, 1.0))],
         "pair_names": {(c.arm, c.baseline): pair_name(c, study.baseline) for c in analysis.comparisons},
         "designs": [_design(arm, analysis) for arm in analysis.arms.values()],
@@ -174,20 +176,28 @@ def _sight(c: Comparison, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _rate(choice: RateChoice) -> dict[str, Any]:
-    """An arm's results at every learning rate, and which one it got."""
+def _rate(choice: RateChoice, seeds: int) -> dict[str, Any]:
+    """An arm's results at every learning rate, those of fewer ``seeds`` marked as such, and which one it got."""
     cells = []
     for rate, runs in choice.runs.items():
         diverged = any(t.state == "diverged" for t in runs)
-        mean = choice.means.get(rate)
+        mean = metric_value(choice.means.get(rate))
+        if choice.decided and len(runs) < seeds:
+            mean = f"{mean} ({len(runs)} of {seeds} seeds)"
         cells.append(
             {
                 "rate": f"{rate:g}",
-                "mean": "diverged" if diverged else metric_value(mean),
+                "mean": "diverged" if diverged else mean,
                 "chosen": rate == choice.learning_rate,
             }
         )
     return {"arm": choice.arm, "cells": cells}
+
+
+def _halvings(study: Study) -> str:
+    """After how many seeds rates fell out: ``1 and 2 seeds``."""
+    seeds = [str(seeds) for _, seeds in rung_sizes(study)[:-1]] if study.learning_rates else []
+    return f"{join(seeds)} seed{'' if seeds == ['1'] else 's'}"
 
 
 def _design(arm: ArmResult, analysis: Analysis) -> dict[str, Any]:

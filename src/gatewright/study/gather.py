@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
@@ -29,6 +31,8 @@ class TrialResult:
     error: str | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     run: Run | None = None
+    lost: Sequence[str] = ()
+    """how earlier attempts ended that were lost and followed by another"""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,22 @@ def gather(study: Study, folder: StudyFolder) -> dict[str, ArmResult]:
 
 def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResult:
     """What the trial's run directory holds, and why its process ended, where that is all there is."""
-    path, error_file = folder.run(trial), folder.error_file(trial)
+    path, error_file, lost = folder.run(trial), folder.error_file(trial), _lost(folder.attempts_file(trial))
     error = error_file.read_text(encoding="utf-8").strip() if error_file.is_file() else None
     if not (path / "config.yaml").is_file():
-        return TrialResult(trial, "failed" if error else "waiting", error=error)
-    return run_result(trial, Run(path), metric, error)
+        return TrialResult(trial, "failed" if error else "waiting", error=error, lost=lost)
+    return replace(run_result(trial, Run(path), metric, error), lost=lost)
+
+
+def _lost(file: Path) -> list[str]:
+    """How lost attempts ended; a torn line counts for one."""
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+        try:
+            found.append(str(json.loads(line)["how"]))
+        except (ValueError, TypeError, KeyError):
+            found.append("unknown")
+    return found
 
 
 def run_result(trial: Trial, run: Run, metric: Metric, error: str | None = None) -> TrialResult:

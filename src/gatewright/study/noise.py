@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from gatewright.errors import UserError
 from gatewright.reading import complaint, parse_json, read_text
 from gatewright.study import power
+from gatewright.study.libraries import stats
 from gatewright.study.statistics import NO_SPREAD, Comparison
 from gatewright.study.wording import join, percent
 

@@ -41,7 +41,8 @@ class Study:
 
     With ``learning_rates`` each arm is first trained with every one of them on the ``tuning_seeds``, and judged with
     the one that gave it the best mean there. They are numbers, or multiples of the rate that the arm has otherwise:
-    ``0.5x``. ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
+    ``0.5x``. ``tuner`` says whether each rate gets every tuning seed, or the better half more of them (see
+    `gatewright.study.tuning`). ``comparisons`` lists the pairs ``[arm, against]`` that are judged, one
     family; without it every arm is compared with the baseline.
 
     With ``sequential`` the seeds after the first three are trained one by one, and only for arms whose verdict is still
@@ -60,6 +61,7 @@ class Study:
     comparisons: list[list[str]] = field(default_factory=list)
     learning_rates: list[float | str] = field(default_factory=list)
     tuning_seeds: list[int] = field(default_factory=lambda: [TUNING_SEED])
+    tuner: Literal["grid", "successive_halving"] = "grid"
     sequential: bool = False
     noise: float | str | None = None
     about: str = ""
@@ -105,6 +107,10 @@ class Study:
                     raise UserError(f"{where}: '{override}' cannot be an override here: {OWNED_BY_STUDY[key]}")
 
     def _check_tuning(self) -> None:
+        if self.tuner == "successive_halving" and (len(self.learning_rates) < 3 or len(self.tuning_seeds) < 2):
+            raise UserError(
+                "tuner=successive_halving saves runs where there are three learning_rates and two tuning_seeds, or more"
+            )
         if not self.learning_rates:
             return
         if not self.tuning_seeds:
@@ -169,12 +175,14 @@ class Study:
         }
         if not self.learning_rates:
             del values["tuning_seeds"]
+        if self.tuner == "grid":
+            del values["tuner"]
         values["arms"] = {
             name: {"overrides": list(arm.overrides), **({"about": arm.about} if arm.about else {})}
             for name, arm in self.arms.items()
         }
         order = (
-            "name", "about", "base", "seeds", "learning_rates", "tuning_seeds", "baseline", "match", "metric",
+            "name", "about", "base", "seeds", "learning_rates", "tuning_seeds", "tuner", "baseline", "match", "metric",
             "equivalence_margin", "sequential", "noise", "comparisons", "arms",
         )  # fmt: skip
         ordered = {key: values[key] for key in order if key in values}

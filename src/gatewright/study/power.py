@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import integrate, optimize, special, stats
 
 from gatewright.study import sequential as sequential_tests
+from gatewright.study.libraries import integrate, optimize, special, stats
 
 MAX_SEEDS = 1_000
 GRID = 8_001

@@ -11,11 +11,13 @@ from gatewright.config import DataConfig
 from gatewright.errors import UserError
 from gatewright.study.analysis import analyse
 from gatewright.study.budget import fit
+from gatewright.study.launch import Launcher
+from gatewright.study.launch.local import LocalLauncher
 from gatewright.study.noise import Noise, find_noise
 from gatewright.study.noise import sentence as what_it_shows
 from gatewright.study.plan import Study
 from gatewright.study.probe import measure
-from gatewright.study.process import Command, share_cores, train_command
+from gatewright.study.process import Command, train_command
 from gatewright.study.schedule import Schedule
 from gatewright.study.store import StudyFolder
 from gatewright.study.timing import Timing, estimate, remembered
@@ -38,6 +40,7 @@ def preview_study(
     budget: float | None = None,
     measured: bool = True,
     *,
+    launcher: Launcher | None = None,
     command: Command = train_command,
     prepare: Callable[[DataConfig], Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -46,10 +49,12 @@ def preview_study(
 
     With ``measured`` a few steps of each design are run first, unless this machine remembers them. For ``budget``, in
     seconds, it has to be: the plan is then the largest part of the study that fits. A study that ``out`` holds already
-    keeps the steps and seeds it was begun with. Raises `UserError` for a study that cannot be planned or fitted.
+    keeps the steps and seeds it was begun with. How long runs take is known only where ``launcher`` (default: the local
+    one) runs them on this machine. Raises `UserError` for a study that cannot be planned or fitted.
     """
     plan = make_plan(study)
-    workers, threads = share_cores(workers)
+    launcher = launcher or LocalLauncher()
+    beside, threads = launcher.shares(workers)
     folder = StudyFolder(out)
     begun = folder.plan_file.exists()
     lines = []
@@ -57,8 +62,12 @@ def preview_study(
         plan = make_plan(replace(study, base=folder.study().base, seeds=folder.study().seeds))
         lines.append(f"the study in {out} goes on as it was begun; the budget does not change it")
     noise = _noise(study, folder, begun)
-    timings: dict[str, Timing] | None
-    if measured:
+    timings: dict[str, Timing] | None = None
+    workers = beside or len(plan.trials)
+    if not launcher.here:
+        if budget is not None:
+            raise UserError(f"a budget is for trials on this machine, which is measured; launcher is {launcher.name}")
+    elif measured:
         timings = measure(plan, workers, threads, command=command, prepare=prepare, say=say)
     else:
         timings = remembered(plan, workers, threads)
@@ -79,10 +88,10 @@ def _noise(study: Study, folder: StudyFolder, begun: bool) -> Noise | None:
 
 
 def _time(plan: Plan, timings: dict[str, Timing], workers: int, folder: StudyFolder | None) -> str:
-    trials = plan.trials if folder is None else [t for t in plan.trials if Schedule(plan, folder).open(t)]
+    trials = plan.trials if folder is None else Schedule(plan, folder).left()
     if not trials:
         return "every run is finished"
-    most = "at most " if plan.study.sequential else ""
+    most = "at most " if plan.study.sequential or plan.study.tuner != "grid" else ""
     left = f" for the {len(trials)} runs that are left" if len(trials) < len(plan.trials) else ""
     days = sorted({timing.measured for timing in timings.values()})
     return (

@@ -20,7 +20,8 @@ from gatewright.config import Config, DataConfig, to_yaml
 from gatewright.errors import RunError
 from gatewright.files import write_atomic
 from gatewright.run import CONFIG, Run
-from gatewright.study.process import Command, TrialProcess, train_command
+from gatewright.study.launch.attempt import Attempt
+from gatewright.study.process import Command, TrialProcess, note_failure, train_command
 from gatewright.study.store import StudyFolder
 from gatewright.study.timing import Timing, TimingStore, families, today
 from gatewright.study.trial import Trial
@@ -148,7 +149,9 @@ class _Probe:
         write_atomic(folder.config_file(trial), to_yaml(short))
         overrides = [f"train.threads={threads}"] if config.train.threads is None else []
         self.began = time.monotonic()
-        self.process = TrialProcess(trial, folder, command, config.train.threads or threads, overrides)
+        arguments = command(folder.config_file(trial), overrides)
+        attempt = Attempt(arguments, str(folder.log_file(trial)), config.train.threads or threads)
+        self.process, self._folder = TrialProcess(trial, attempt), folder
         self.records: list[dict[str, Any]] = []
         self.first_record: float | None = None
         self.enough = False
@@ -168,7 +171,8 @@ class _Probe:
         if not alive:
             self.ended = time.monotonic()
             if not self.enough:
-                raise RunError(f"arm '{self.trial.arm}' failed when it was measured: {self.process.note_failure()}")
+                why = note_failure(self.trial, self._folder, self.process.ending().how)
+                raise RunError(f"arm '{self.trial.arm}' failed when it was measured: {why}")
 
     def evaluations(self) -> list[float]:
         """Seconds of each evaluation: from one record to the next, less the steps between them.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 
 import psutil
 
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
+from gatewright.study.launch.attempt import Attempt, kill_group, spawn
+from gatewright.study.launch.job import Ending, Job
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 
@@ -30,10 +29,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_cores(workers: int | None) -> tuple[int, int]:
-    """How many trials run at a time (as asked, or two, or as many as there are cores), and each one's threads."""
+def share_cores(workers: int | None, cpus: int | None = None) -> tuple[int, int]:
+    """How many trials run at a time (as asked, or two, or as many as there are cores), and each one's threads.
+
+    With ``cpus`` each has so many threads, and by default as many run as find them.
+    """
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers}: at least one is needed")
+    if cpus is not None:
+        return workers or max(1, available_cores() // cpus), cpus
     workers = workers or min(DEFAULT_WORKERS, available_cores())
     return workers, max(1, available_cores() // workers)
 
@@ -43,37 +47,20 @@ def train_command(config_file: Path, overrides: list[str]) -> list[str]:
     return [sys.executable, "-m", "gatewright", "train", "--config", str(config_file), *overrides]
 
 
-class TrialProcess:
-    """A running trial. What it prints goes to its log, behind what earlier attempts printed."""
+class TrialProcess(Job):
+    """A trial that runs on this machine."""
 
-    def __init__(self, trial: Trial, folder: StudyFolder, command: Command, threads: int, overrides: list[str]) -> None:
-        """Start the trial with ``threads`` CPU threads."""
-        self.trial, self._folder = trial, folder
-        arguments = command(folder.config_file(trial), overrides)
-        folder.error_file(trial).unlink(missing_ok=True)
-        count = str(threads)
-        environment = os.environ | {
-            "OMP_NUM_THREADS": count,
-            "MKL_NUM_THREADS": count,
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "200",
-        }
-        with folder.log_file(trial).open("ab") as log:
-            log.write(f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {subprocess.list2cmdline(arguments)}\n".encode())
-            log.flush()
-            # a session of its own: Ctrl-C reaches the study alone, which decides what its trials are told
-            self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+    def __init__(self, trial: Trial, attempt: Attempt) -> None:
+        self.trial = trial
+        self._process = spawn(attempt)
 
     def running(self) -> bool:
         """Whether the process still runs."""
         return self._process.poll() is None
+
+    def queued(self) -> bool:
+        """Never."""
+        return False
 
     def stop(self) -> None:
         """Ask it to save a checkpoint and leave."""
@@ -81,31 +68,29 @@ class TrialProcess:
 
     def kill(self) -> None:
         """End it, and whatever it started, at once."""
-        if os.name == "posix":
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
-        else:
-            self._process.kill()
-        self._process.wait()
+        kill_group(self._process)
 
     def wait(self) -> None:
         """Wait for its end."""
         self._process.wait()
 
-    def note_failure(self) -> str:
-        """Write down, and return, why a process that has ended did not finish its run."""
-        code = self._process.returncode
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        said = last_line(self._folder.log_file(self.trial))
-        error = f"{said} ({how})" if said else how
-        write_atomic(self._folder.error_file(self.trial), error + "\n")
-        return error
+    def ending(self) -> Ending:
+        """Its exit status."""
+        return Ending(self._process.returncode)
+
+
+def note_failure(trial: Trial, folder: StudyFolder, how: str) -> str:
+    """Write down, and return, why a process that has ended did not finish its run: its last words, and ``how``."""
+    said = last_line(folder.log_file(trial))
+    error = f"{said} ({how})" if said else how
+    write_atomic(folder.error_file(trial), error + "\n")
+    return error
 
 
 def last_line(log: Path) -> str:
     """The last line with something on it of the newest attempt in a trial's log."""
+    if not log.is_file():
+        return ""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
@@ -114,7 +99,7 @@ def last_line(log: Path) -> str:
 
 
 def trial_processes(folder: StudyFolder, trials: Iterable[Trial]) -> dict[Trial, psutil.Process]:
-    """The live processes of a study's trials, known by the configuration file on their command line."""
+    """The live processes of a study's trials on this machine, known by the configuration file they were given."""
     by_file = {str(folder.config_file(trial)): trial for trial in trials}
     found = {}
     for process in psutil.process_iter(["cmdline"]):

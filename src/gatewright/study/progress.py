@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from gatewright.run import METRICS
@@ -11,6 +11,7 @@ from gatewright.study.plan import Study
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 from gatewright.study.trials import trials_of
+from gatewright.study.tuning import rate_choice
 from gatewright.watch.follow import Progress, read_progress
 
 
@@ -24,6 +25,8 @@ class TrialRow:
     max_steps: int
     tokens_per_step: int
     error: str | None = None
+    lost: Sequence[str] = ()
+    """how earlier attempts ended that were lost"""
 
     @property
     def tokens_left(self) -> int:
@@ -40,16 +43,27 @@ class TrialRow:
 
 
 def trial_rows(study: Study, folder: StudyFolder, running: Collection[Trial]) -> list[TrialRow]:
-    """Every trial of the study in its folder; ``running`` are those that have a live process."""
+    """Every trial of the study in its folder that may be needed; ``running`` are those that have a live process."""
     designs = folder.plan()["arms"]
+    choices = [choice for arm in study.arms if (choice := rate_choice(study, folder, arm)) and choice.decided]
+    settled, asked = {choice.arm for choice in choices}, {t.trial for choice in choices for t in choice.trials}
     rows = []
     for trial in trials_of(study):
+        if trial.tuning and trial.arm in settled and trial not in asked:
+            continue
         design, result = designs[trial.arm], trial_result(trial, folder, study.judged_by)
         step = design["train.batch_size"] * design["train.grad_accumulation"] * design["model.block_size"]
-        state: State = "running" if trial in running else result.state
+        over = result.state in ("finished", "diverged")
+        state: State = "running" if trial in running and not over else result.state
         rows.append(
             TrialRow(
-                trial, state, read_progress(folder.run(trial) / METRICS), design["train.max_steps"], step, result.error
+                trial,
+                state,
+                read_progress(folder.run(trial) / METRICS),
+                design["train.max_steps"],
+                step,
+                result.error,
+                result.lost,
             )
         )
     return rows

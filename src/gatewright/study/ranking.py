@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewright.study.analysis import Analysis
-from gatewright.study.board import VERDICT_STYLES
 from gatewright.study.checks import FLOPS_TOLERANCE, PARAMETERS_TOLERANCE
 from gatewright.study.compare import RunComparison
 from gatewright.study.gather import ArmResult
 from gatewright.study.wording import (
     VERDICT_LABELS,
+    VERDICT_STYLES,
     count,
     difference_text,
     metric_value,

@@ -15,7 +15,7 @@ from gatewright.study.statistics import open_pairs
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 from gatewright.study.trials import Plan
-from gatewright.study.tuning import rate_choice
+from gatewright.study.tuning import RateChoice, rate_choice
 
 
 class Schedule:
@@ -36,17 +36,27 @@ class Schedule:
         waits for them.
         """
         study = self.plan.study
-        waits = set()
-        for arm in study.arms:
-            choice = rate_choice(study, self.folder, arm)
-            if choice is not None and choice.learning_rate is None:
-                waits.add(arm)
-        trials = [trial for trial in self.plan.trials if trial.learning_rate is not None or trial.arm not in waits]
+        choices = self._choices()
+        waits = {choice.arm for choice in choices if choice.learning_rate is None}
+        asked = {tried.trial for choice in choices for tried in choice.trials}
+        trials = [trial for trial in self.plan.trials if trial in asked or not (trial.tuning or trial.arm in waits)]
         trials = [trial for trial in trials if trial in running or (trial not in begun and self.open(trial))]
         if study.sequential:
             pairs = [pair for pair in study.family if not waits.intersection(pair)]
             trials = self._up_to_the_next_look(trials, pairs)
         return [trial for trial in trials if trial not in running]
+
+    def left(self) -> list[Trial]:
+        """The open trials that may have to run; a sequential study may need fewer."""
+        decided = [choice for choice in self._choices() if choice.decided]
+        asked = {tried.trial for choice in decided for tried in choice.trials}
+        arms = {choice.arm for choice in decided}
+        spared = {trial for trial in self.plan.trials if trial.tuning and trial.arm in arms and trial not in asked}
+        return [trial for trial in self.plan.trials if trial not in spared and self.open(trial)]
+
+    def _choices(self) -> list[RateChoice]:
+        choices = (rate_choice(self.plan.study, self.folder, arm) for arm in self.plan.study.arms)
+        return [choice for choice in choices if choice is not None]
 
     def learning_rate(self, trial: Trial) -> float | None:
         """The rate chosen for the trial's arm; None where the study does not choose."""
@@ -59,7 +69,7 @@ class Schedule:
             seeds = study.seeds[:look]
             undecided = self._undecided(pairs, study.seeds[: look - 1]) if look > FIRST_LOOK else pairs
             arms = {arm for pair in undecided for arm in pair}
-            due = [t for t in trials if t.learning_rate is not None or (t.seed in seeds and t.arm in arms)]
+            due = [t for t in trials if t.tuning or (t.seed in seeds and t.arm in arms)]
             if due:
                 return due
         return []

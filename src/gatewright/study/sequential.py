@@ -34,8 +34,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
+from gatewright.study.libraries import special
 from gatewright.study.statistics import NO_SPREAD, Array, Comparison, compare_paired, decide, has_spread
 
 G = 10.0

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gatewright.study.gather import ArmResult
+from gatewright.study.libraries import pd
 
 Axis = Literal["tokens", "step"]
 """What seeds are aligned by. Runs that generate what they learn from have read unequal tokens by an equal step."""

@@ -24,10 +24,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 from gatewright.errors import UserError
+from gatewright.study.libraries import multitest, special, stats
 
 Array = NDArray[np.float64]
 Verdict = Literal["better", "worse", "equivalent", "inconclusive", "none"]
@@ -136,7 +135,7 @@ def holm(p_values: ArrayLike) -> Array:
     p_values = np.asarray(p_values, dtype=np.float64)
     if p_values.size == 0:
         return p_values
-    return np.asarray(multipletests(p_values, method="holm")[1])
+    return np.asarray(multitest.multipletests(p_values, method="holm")[1])
 
 
 def has_spread(d: Array, scale: float) -> bool:

@@ -3,8 +3,11 @@
 study.yaml               the study, as it was last run
 plan.json                every arm's resolved design and how the study was first going to be judged
 trials/<arm>/seed-N.yaml the configuration handed to the trial;  seed-N.log  what the trial printed;
-                         seed-N.error  why its process last ended before the run was finished
+                         seed-N.error  why its process last ended before the run was finished;
+                         seed-N.attempts  attempts that were lost and followed by another, a line each;
+                         seed-N.job  the cluster job that runs it, or is going to
 runs/<arm>/seed-N/       the trial's run directory;  lr-R-seed-N  one of those that chose the arm's learning rate
+jobs/                    what SLURM's jobs are submitted with, print and leave behind
 report.html, report.md, results.json, results.csv, figures/
 """
 
@@ -67,6 +70,19 @@ class StudyFolder:
         """Why the trial's process last ended before its run was finished; absent if it did not."""
         return self.path / "trials" / f"{trial.name}.error"
 
+    def attempts_file(self, trial: Trial) -> Path:
+        """The trial's attempts that were lost and followed by another, a JSON record a line; absent without any."""
+        return self.path / "trials" / f"{trial.name}.attempts"
+
+    def job_file(self, trial: Trial) -> Path:
+        """The cluster job that runs the trial, or is going to; absent where there is none."""
+        return self.path / "trials" / f"{trial.name}.job"
+
+    @property
+    def jobs(self) -> Path:
+        """What SLURM's jobs are submitted with, print and leave behind."""
+        return self.path / "jobs"
+
     def study(self) -> Study:
         """The study this folder holds; `UserError` if it holds none."""
         if not self.study_file.is_file():
@@ -118,8 +134,8 @@ class StudyFolder:
                 f"{arm}: {key} was {was}, is {now}" for key, was, now in differences(old, _as_json(designs[arm]))
             ]
         changes += [f"seed {seed} is gone" for seed in recorded["seeds"] if seed not in study.seeds]
-        tuning = recorded.get("tuning", {})
-        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(tuning, _tuning(study))]
+        tuning, grid = recorded.get("tuning", {}), {"tuner": "grid"}
+        changes += [f"{key} was {was}, is {now}" for key, was, now in differences(grid | tuning, grid | _tuning(study))]
         if changes:
             more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
             raise UserError(
@@ -149,7 +165,8 @@ class StudyFolder:
 def _tuning(study: Study) -> dict[str, Any]:
     """What decides which learning rate an arm gets; empty where the study does not choose."""
     keys = ("learning_rates", "tuning_seeds") if study.learning_rates else ()
-    return {key: list(getattr(study, key)) for key in keys}
+    chosen: dict[str, Any] = {key: list(getattr(study, key)) for key in keys}
+    return chosen if study.tuner == "grid" else chosen | {"tuner": study.tuner}
 
 
 def plan_hash(recorded: dict[str, Any]) -> str:

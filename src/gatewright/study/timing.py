@@ -15,8 +15,8 @@ from datetime import date
 from importlib.metadata import version
 from typing import Any
 
+from gatewright.cache import cache_root
 from gatewright.config import Config
-from gatewright.data.cache import cache_root
 from gatewright.files import write_atomic
 from gatewright.hardware.device import device_name, resolve_device
 from gatewright.parts.alpha.parse import parse_alpha
@@ -28,7 +28,7 @@ TIMINGS = "timings.json"
 NO_MATTER = (
     "max_steps", "learning_rate", "alpha_learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "decay_fraction",
     "weight_decay", "beta1", "beta2", "epsilon", "log_every", "eval_every", "save_every", "keep_last",
-    "checkpoint_at_end",
+    "checkpoint_at_end", "async_checkpoints",
 )  # fmt: skip
 """Settings under ``train`` that change neither the time of a step nor that of an evaluation."""
 

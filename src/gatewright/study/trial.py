@@ -21,6 +21,11 @@ class Trial:
     """given for the runs among which an arm's learning rate is chosen; None: a run that is judged"""
 
     @property
+    def tuning(self) -> bool:
+        """Whether it serves to choose its arm's learning rate."""
+        return self.learning_rate is not None
+
+    @property
     def name(self) -> str:
         """``arm/seed-N`` or ``arm/lr-R-seed-N``, also its place below ``runs/`` and ``trials/``."""
         rate = self.learning_rate

@@ -9,7 +9,6 @@ from typing import Any
 
 from gatewright.config import Config, load_config
 from gatewright.errors import UserError
-from gatewright.model.matching import match_model
 from gatewright.study.plan import Study, override_key, resolve_rate
 from gatewright.study.trial import Trial
 
@@ -69,6 +68,8 @@ def make_plan(study: Study) -> Plan:
         for name, config in configs.items():
             if config.init is not None:
                 raise UserError(f"arm '{name}': init={config.init} has its own sizes; say match: none")
+        from gatewright.model.matching import match_model  # needs torch, which reading a study does not
+
         reference = configs[study.baseline].model
         for name in study.challengers:
             if not _sets_width(study.arms[name].overrides):

@@ -1,4 +1,10 @@
-"""Choosing each arm's learning rate: every rate is tried on seeds of its own, which no verdict rests on."""
+"""Choosing each arm's learning rate: rates are tried on seeds of their own, which no verdict rests on.
+
+``tuner: grid`` trains every rate on every tuning seed. ``tuner: successive_halving`` (Karnin et al. 2013, Jamieson and
+Talwalkar 2016) gives all rates a part of the seeds, the better half of them twice as many, and so on; the last two get
+all. What is saved are whole runs. Halving the steps instead would compare rates in runs whose schedule ends earlier or
+is cut off, where other rates are the best ones, and not by as much in every arm.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,14 @@ from gatewright.study.gather import TrialResult, trial_result
 from gatewright.study.plan import LEARNING_RATE, Study, resolve_rate
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
-from gatewright.study.trials import tuning_trials
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Rates that were compared with one another, on the first ``seeds`` tuning seeds."""
+
+    seeds: int
+    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -19,8 +32,13 @@ class RateChoice:
 
     arm: str
     runs: dict[float, list[TrialResult]]
-    """by learning rate, from the lowest to the highest"""
-    lower_is_better: bool
+    """by learning rate, from the lowest to the highest; those that the tuner asked for so far"""
+    rungs: list[Rung]
+    """what was compared so far, one after the other; a grid is one rung"""
+    decided: bool
+    """whether all its runs have ended, by finishing or by diverging; one that failed will be tried again"""
+    learning_rate: float | None
+    """the rate with the best mean in the last rung; None before it is decided, or if the arm diverged at every rate"""
 
     @property
     def trials(self) -> list[TrialResult]:
@@ -34,21 +52,9 @@ class RateChoice:
 
     @property
     def means(self) -> dict[float, float]:
-        """The mean over tuning seeds by rate, for the rates at which every seed finished: one that diverges is out."""
-        return {rate: fmean(values) for rate, values in self.values.items() if len(values) == len(self.runs[rate])}
-
-    @property
-    def decided(self) -> bool:
-        """Whether all its runs have ended, by finishing or by diverging; one that failed will be tried again."""
-        return all(t.state in ("finished", "diverged") for t in self.trials)
-
-    @property
-    def learning_rate(self) -> float | None:
-        """The rate with the best mean; None while runs are missing, or if the arm diverged at every rate."""
-        if not (self.decided and self.means):
-            return None
-        sign = 1 if self.lower_is_better else -1
-        return min(self.means, key=lambda rate: sign * self.means[rate])
+        """The mean over its tuning seeds by rate, where each of them finished: a rate that diverges on one is out."""
+        values = {rate: values for rate, values in self.values.items() if values}
+        return {rate: fmean(own) for rate, own in values.items() if len(own) == len(self.runs[rate])}
 
     @property
     def edge(self) -> Literal["lowest", "highest"] | None:
@@ -59,17 +65,51 @@ class RateChoice:
 
 
 def rate_choice(study: Study, folder: StudyFolder, arm: str) -> RateChoice | None:
-    """The arm's choice as its runs stand now; None where the study does not choose."""
-    trials = tuning_trials(study, arm)
-    if not trials:
+    """The arm's choice as its runs stand now; None where the study does not choose.
+
+    Each rung takes the best rates of the one before. One that diverges in it makes room for the next best.
+    """
+    if not study.learning_rates:
         return None
     base = folder.plan()["arms"][arm][LEARNING_RATE]
-    runs: dict[float, list[TrialResult]] = {rate: [] for rate in sorted(_rate(trial, base) for trial in trials)}
-    for trial in trials:
-        runs[_rate(trial, base)].append(trial_result(trial, folder, study.judged_by))
-    return RateChoice(arm, runs, study.judged_by.lower_is_better)
+    entries = {resolve_rate(entry, base): entry for entry in study.learning_rates}
+    ranking = sorted(entries)
+    runs: dict[float, list[TrialResult]] = {rate: [] for rate in ranking}
+    rungs: list[Rung] = []
+    sign = 1 if study.judged_by.lower_is_better else -1
+    for size, seeds in rung_sizes(study):
+        sound: list[float] = []
+        lost: list[float] = []
+        for rate in ranking:
+            if len(sound) == size:
+                break
+            for seed in study.tuning_seeds[len(runs[rate]) : seeds]:
+                runs[rate].append(trial_result(Trial(arm, seed, entries[rate]), folder, study.judged_by))
+            (lost if any(t.state == "diverged" for t in runs[rate]) else sound).append(rate)
+        rungs.append(Rung(seeds, tuple(sorted([*sound, *lost]))))
+        if any(t.state not in ("finished", "diverged") for rate in (*sound, *lost) for t in runs[rate]):
+            return RateChoice(arm, runs, rungs, decided=False, learning_rate=None)
+        sound.sort(key=lambda rate: sign * fmean(t.value for t in runs[rate] if t.value is not None))
+        ranking = [*sound, *(rate for rate in ranking if rate not in sound and rate not in lost)]
+    return RateChoice(arm, runs, rungs, decided=True, learning_rate=ranking[0] if ranking else None)
 
 
-def _rate(trial: Trial, base: float) -> float:
-    assert trial.learning_rate is not None
-    return resolve_rate(trial.learning_rate, base)
+def rung_sizes(study: Study) -> list[tuple[int, int]]:
+    """How many rates are compared on how many seeds, in turn.
+
+    With R rates, T seeds and K = min(⌈log2 R⌉, ⌊log2 T⌋ + 1) rungs: rung i of 0 … K − 1 takes the best ⌈R / 2^i⌉ on the
+    first ⌊T / 2^(K−1−i)⌋.
+    """
+    rates, seeds = len(study.learning_rates), len(study.tuning_seeds)
+    if study.tuner == "grid":
+        return [(rates, seeds)]
+    rungs = min((rates - 1).bit_length(), seeds.bit_length())
+    return [(-(-rates // 2**i), seeds >> (rungs - 1 - i)) for i in range(rungs)]
+
+
+def tuning_runs(study: Study) -> int:
+    """Runs that it takes to choose an arm's rate, if none diverges."""
+    runs = done = 0
+    for rates, seeds in rung_sizes(study) if study.learning_rates else ():
+        runs, done = runs + rates * (seeds - done), seeds
+    return runs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from gatewright.study.metric import Metric
 from gatewright.study.statistics import Comparison
@@ -197,8 +199,14 @@ VERDICT_LABELS = {
     "inconclusive": "open",
     "none": "no verdict",
 }
+VERDICT_STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "yellow", "none": "dim"}
 
 
 def join(words: list[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def repeated(words: Sequence[str]) -> str:
+    """``a 2 times and b`` of a, b and a, in the order of their first appearance."""
+    return join([word if times == 1 else f"{word} {times} times" for word, times in Counter(words).items()])

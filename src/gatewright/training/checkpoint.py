@@ -8,6 +8,9 @@
     config.json            the model's part of it as transformers reads it: ``from_pretrained`` opens the folder
     generation_config.json for a model of transformers: how it generates
 
+Where each process writes its share, ``model-00001-of-00002.safetensors`` and ``model.safetensors.index.json`` stand for
+``model.safetensors``, ``optimizer-00001-of-00002.safetensors`` and so on for ``optimizer.safetensors``.
+
 The random state needs no file: batches and dropout are functions of (seed, step), and a scheduled α is in a buffer.
 """
 
@@ -22,17 +25,18 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from gatewright.config import from_dict
 from gatewright.errors import RunError
 from gatewright.reading import read_json_object
 from gatewright.training.optimizer import Optimizers
-from gatewright.training.parallel.base import METADATA, Parallel
+from gatewright.training.parallel.base import OPTIMIZER, Parallel, first_names, on_cpu
 
-WEIGHTS = "model.safetensors"
 COMPANION = "companion.safetensors"
-OPTIMIZER = "optimizer.safetensors"
+INDEX = "model.safetensors.index.json"
+METADATA = {"format": "pt"}
+"""What transformers looks for in a safetensors file."""
 TRAINER = "trainer.json"
 CONFIG = "config.yaml"
 
@@ -63,56 +67,87 @@ class TrainerState:
     scaler: dict[str, Any] = field(default_factory=dict)
 
 
-def write_checkpoint(
-    folder: Path,
+@dataclass(frozen=True)
+class Snapshot:
+    """What one process writes of a checkpoint."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    """By file its tensors."""
+    share: dict[str, Tensor]
+    """The optimizer's memory, where each process writes its share."""
+    texts: dict[str, str]
+    """By file its text."""
+    parallel: Parallel
+
+    def write(self, folder: Path) -> list[str]:
+        """Write into ``folder``, as `CheckpointStore.save` asks for; the names of the files."""
+        names: list[str] = []
+        if self.parallel.shares_state:
+            from gatewright.training.parallel.shards import write_optimizer
+
+            where = self.parallel
+            names += write_optimizer(folder, self.share, where.beside, where.rank, where.world_size)
+        for name, tensors in self.tensors.items():
+            safetensors.torch.save_file(tensors, folder / name, metadata=METADATA)
+        for name, text in self.texts.items():
+            (folder / name).write_text(text)
+        return [*names, *self.tensors, *self.texts]
+
+
+def take_snapshot(
     model: nn.Module,
     companion: nn.Module | None,
     optimizers: Optimizers,
     state: TrainerState,
     config_yaml: str,
     files: Mapping[str, Mapping[str, Any]],
-    parallel: Parallel,
-) -> None:
-    """Write the files of a checkpoint into ``folder``; for `CheckpointStore.save`, on the main process.
+    copy: bool,
+) -> Snapshot:
+    """A checkpoint of things as they are; all processes have to call it.
 
-    The others call `contribute` meanwhile.
+    With ``copy`` it stays that while training goes on, for as much memory on the CPU as weights and optimizer take.
     """
-    parallel.save_model(model, folder / WEIGHTS)
-    if companion is not None:
-        safetensors.torch.save_model(companion, str(folder / COMPANION), metadata=METADATA)
-    tensors = {name: tensor.contiguous() for name, tensor in optimizers.state_tensors().items()}
-    safetensors.torch.save_file(tensors, folder / OPTIMIZER, metadata=METADATA)
-    (folder / TRAINER).write_text(json.dumps(asdict(state), indent=1))
-    (folder / CONFIG).write_text(config_yaml)
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=1))
+    parallel = optimizers.parallel
+    weights = parallel.weights(model, copy)
+    tensors, share, texts = dict(weights.files), dict[str, Tensor](), dict[str, str]()
+    if parallel.shares_state:
+        share = optimizers.state_tensors()
+        if copy:
+            from gatewright.training.parallel.shards import held
+
+            share = held(share)
+    if parallel.is_main:
+        if companion is not None:
+            beside = companion.state_dict()
+            tensors[COMPANION] = {name: on_cpu(beside[name], copy) for name in first_names(companion)}
+        if not parallel.shares_state:
+            tensors[OPTIMIZER] = {name: on_cpu(value, copy) for name, value in optimizers.state_tensors().items()}
+        texts = {TRAINER: json.dumps(asdict(state), indent=1), CONFIG: config_yaml}
+        texts |= {name: json.dumps(content, indent=1) for name, content in files.items()}
+        if weights.index is not None:
+            texts[INDEX] = json.dumps(weights.index, indent=1)
+    return Snapshot(tensors, share, texts, parallel)
 
 
-def contribute(model: nn.Module, optimizers: Optimizers, parallel: Parallel) -> None:
-    """What the other processes do while the main one writes a checkpoint: hand in their shares."""
-    parallel.save_model(model, Path())
-    optimizers.state_tensors()
-
-
-def load_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, parallel: Parallel | None = None) -> None:
+def load_weights(folder: Path, model: nn.Module, parallel: Parallel | None = None) -> None:
     """Fill ``model`` from a checkpoint; `RunError` if the names or shapes are not the model's."""
     try:
-        (parallel or Parallel(torch.device("cpu"))).load_model(model, folder / name)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"cannot load {folder / name}: {_first_lines(error)}") from error
+        (parallel or Parallel(torch.device("cpu"))).load_model(model, folder)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise RunError(f"cannot load the weights in {folder}: {_first_lines(error)}") from error
 
 
 def load_checkpoint(
     folder: Path, model: nn.Module, companion: nn.Module | None, optimizers: Optimizers
 ) -> TrainerState:
     """Restore modules and optimizer in place and return the trainer's state."""
-    load_weights(folder, model, parallel=optimizers.parallel)
-    if companion is not None:
-        load_weights(folder, companion, COMPANION)
+    load_weights(folder, model, optimizers.parallel)
     try:
-        optimizers.load_state_tensors(safetensors.torch.load_file(folder / OPTIMIZER))
+        if companion is not None:
+            safetensors.torch.load_model(companion, folder / COMPANION)
+        optimizers.load_state_tensors(optimizers.parallel.read_optimizer(folder, optimizers.remembered))
         return _read_state(folder / TRAINER)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise RunError(f"cannot load checkpoint {folder}: {_first_lines(error)}") from error
 
 

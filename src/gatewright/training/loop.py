@@ -17,13 +17,13 @@ from gatewright.errors import DivergedError, RunError
 from gatewright.hardware.measure import Peak
 from gatewright.hardware.memory import memory
 from gatewright.run import CONFIG, EVALUATION
-from gatewright.training.checkpoint import TrainerState, contribute, write_checkpoint
+from gatewright.training.checkpoint import TrainerState, take_snapshot
 from gatewright.training.diagnose import first_non_finite
 from gatewright.training.folder import write_array, write_summary
 from gatewright.training.guard import NonFiniteError
 from gatewright.training.interrupt import Interrupt
+from gatewright.training.saver import Saver
 from gatewright.training.stopwatch import Stopwatch
-from gatewright.training.store import CheckpointStore
 from gatewright.training.subject import Subject
 from gatewright.training.summary import mfu, summarise
 from gatewright.training.tracker import Tracker
@@ -51,15 +51,13 @@ class Trainer:
     the first N steps, and resuming from it repeats none of it.
     """
 
-    def __init__(
-        self, setting: Setting, updater: Updater, state: TrainerState, store: CheckpointStore, tracker: Tracker
-    ) -> None:
+    def __init__(self, setting: Setting, updater: Updater, state: TrainerState, saver: Saver, tracker: Tracker) -> None:
         self.setting = setting
         self.config = setting.config.train
         self.updater = updater
         self.model = setting.subject.model
         self.state = state
-        self.store = store
+        self.saver = saver
         self.tracker = tracker
         self.parallel = updater.parallel
         self.device = updater.precision.device
@@ -87,6 +85,7 @@ class Trainer:
             status = "finished" if self.state.step >= self.config.max_steps else "interrupted"
             if status == "interrupted":
                 self.leave(interrupt.requested or "another process was asked to stop")
+            self.saver.wait()
             self.write_summary(status)
             return status
         except BaseException as error:
@@ -210,24 +209,27 @@ class Trainer:
         self.watch.start()
 
     def save(self) -> None:
-        """Write a checkpoint of this step."""
+        """Begin a checkpoint of this step, once the one before it is there."""
         self.read_losses()
         self.watch.pause()
+        self.saver.wait()
         self.update_clocks()
         self.state.scaler = self.updater.precision.scaler.state_dict()
         score = self.state.score if self.state.val.get("val_step") == self.state.step else None
-        setting, config_yaml, optimizers = self.setting, to_yaml(self.setting.config), self.updater.optimizers
-        if self.parallel.is_main:
-            self.store.save(
-                self.state.step,
-                lambda folder: write_checkpoint(
-                    folder, self.model, setting.companion, optimizers, self.state, config_yaml,
-                    setting.subject.files, self.parallel,
-                ),
-                score,
+        setting = self.setting
+        try:
+            snapshot = take_snapshot(
+                self.model, setting.companion, self.updater.optimizers, self.state, to_yaml(setting.config),
+                setting.subject.files, self.saver.background,
             )  # fmt: skip
-        else:
-            contribute(self.model, optimizers, self.parallel)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise RunError(
+                "out of memory for the copy of weights and optimizer that is written while training goes on; set "
+                "train.async_checkpoints=false"
+            ) from error
+        self.saver.save(self.state.step, snapshot, score)
         self.watch.start()
 
     def leave(self, signal: str) -> None:
@@ -235,6 +237,7 @@ class Trainer:
         if self.state.step and self.state.step % self.config.save_every:
             self.save()
             self.watch.pause()
+        self.saver.wait()
         saved = f"stopped after step {self.state.step}, saved" if self.state.step else "stopped before the first step"
         config = self.setting.folder / CONFIG
         self.tracker.note(f"{signal}: {saved}. Continue with: gatewright train --config {config} resume=auto")

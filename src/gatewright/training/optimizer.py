@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gatewright.config import TrainConfig
 from gatewright.errors import RunError
 from gatewright.parts.alpha.base import Alpha
-from gatewright.training.parallel.base import Parallel
+from gatewright.training.parallel.base import Parallel, load_by_parameter
 
 FUSED = ("cpu", "cuda", "mps")
 MEMORY = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum_buffer"}}
@@ -135,17 +135,21 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimizers' memory, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``.
-
-        All processes have to call it; the main one gets all of it.
-        """
-        names = {parameter: name for group in self.groups for name, parameter in group.parameters.items()}
+        """The optimizers' memory in this process, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``."""
+        names: dict[Tensor, str] = {p: name for group in self.groups for name, p in group.parameters.items()}
         return {
             f"{key}/{names[parameter]}": value
             for optimizer in self.optimizers
-            for parameter, state in self.parallel.optimizer_tensors(optimizer).items()
+            for parameter, state in self.parallel.own(optimizer).state.items()
             for key, value in state.items()
         }
+
+    @property
+    def remembered(self) -> dict[str, nn.Parameter]:
+        """By name the parameters whose memory this process keeps."""
+        own = [self.parallel.own(optimizer) for optimizer in self.optimizers]
+        mine = {parameter for optimizer in own for group in optimizer.param_groups for parameter in group["params"]}
+        return {name: p for group in self.groups for name, p in group.parameters.items() if p in mine}
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state_tensors` gave; `RunError` when it belongs to other parameters."""
@@ -162,7 +166,7 @@ class Optimizers:
                 if found and (found.keys() != MEMORY[group.algorithm] or not _fits(found, parameter)):
                     raise RunError(f"the optimizer state of '{name}' is not that of {group.algorithm}")
         for optimizer in self.optimizers:
-            self.parallel.load_optimizer_tensors(optimizer, by_parameter)
+            load_by_parameter(self.parallel.own(optimizer), by_parameter)
 
 
 def _fits(memory: Mapping[str, Tensor], parameter: nn.Parameter) -> bool:

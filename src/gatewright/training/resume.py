@@ -16,7 +16,7 @@ FREE = {
     "out", "resume", "device", "data.path", "data.cache_dir", "parallel.mode",
     "train.max_steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep_last",
     "train.tensorboard", "train.threads", "train.compile", "train.recompute", "train.deterministic",
-    "train.checkpoint_at_end",
+    "train.checkpoint_at_end", "train.async_checkpoints",
 }  # fmt: skip
 
 

@@ -21,21 +21,31 @@ def runtime(config: TrainConfig) -> Iterator[None]:
     """
     switches: Any = torch.utils.deterministic  # a module with properties, which type checkers cannot see
     threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    determinism = torch.get_deterministic_debug_mode()
     fill = switches.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        _set_determinism(1, config.compile)
         switches.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        _set_determinism(determinism, config.compile)
         switches.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = benchmark
+
+
+def _set_determinism(mode: int, compiler: bool) -> None:
+    """0: off, 1: warn where there is no deterministic algorithm, 2: raise.
+
+    ``torch.use_deterministic_algorithms`` tells the compiler as well, and imports it for that, which takes seconds.
+    """
+    if compiler:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+    else:
+        torch.set_deterministic_debug_mode(mode)

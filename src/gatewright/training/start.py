@@ -40,6 +40,7 @@ from gatewright.training.precision import Precision, resolve_precision
 from gatewright.training.recompute import recompute
 from gatewright.training.resume import check_same_content, check_same_run
 from gatewright.training.runtime import runtime
+from gatewright.training.saver import Saver
 from gatewright.training.store import CheckpointStore
 from gatewright.training.subject import open_subject, subject_name
 from gatewright.training.tracker import Tracker
@@ -83,9 +84,11 @@ def _train(config: Config, parallel: Parallel, console: Console) -> Run:
     with runtime(config.train):
         if not parallel.is_main:
             parallel.wait()  # the main process prepares the data, the others find them prepared
-        work = create_work(config, progress=console.is_terminal)
-        if parallel.is_main:
-            parallel.wait()
+        try:
+            work = create_work(config, progress=console.is_terminal)
+        finally:
+            if parallel.is_main:
+                parallel.wait()  # also with a mistake, which the others find too
         if earlier is not None:
             check_same_run(config, earlier.config, folder)
             check_same_content(work.describe(), earlier.environment.get("data"), folder)
@@ -147,8 +150,8 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
         tracker.start(rows, state.step)
         for remark in remarks:
             tracker.note(remark)
-        with Interrupt() as interrupt:
-            Trainer(setting, updater, state, store, tracker).run(interrupt)
+        with Interrupt() as interrupt, Saver(store, parallel, options.async_checkpoints) as saver:
+            Trainer(setting, updater, state, saver, tracker).run(interrupt)
     finally:
         tracker.close()
 
@@ -164,7 +167,8 @@ def restore(
 
     Without one the state is that of a run that has not begun.
     """
-    path, problems = store.newest_sound()
+    parallel = optimizers.parallel
+    path, problems = parallel.agree(store.newest_sound() if parallel.is_main else None)
     if path is None:
         return TrainerState(), [*problems, "no sound checkpoint: starting afresh"]
     state = load_checkpoint(path, model, companion, optimizers)

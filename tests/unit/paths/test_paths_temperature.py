@@ -64,10 +64,18 @@ def test_a_target_out_of_reach_is_an_error_that_says_what_is_in_reach(target: fl
 
 
 def test_scores_that_are_all_alike_and_paths_without_peers() -> None:
-    with pytest.raises(UserError, match="from 2 to 2"):
+    with pytest.raises(UserError, match="no path has live peers that differ"):
         calibrate_temperature(torch.ones(3, 3), torch.ones(3, dtype=torch.bool), 1.5)
-    with pytest.raises(UserError, match="no path has a live peer"):
+    with pytest.raises(UserError, match="no path has live peers that differ"):
         calibrate_temperature(torch.ones(3, 3), torch.tensor([True, False, False]), 1.5)
+
+
+def test_paths_that_have_no_choice_do_not_count() -> None:
+    """Where all have said the same, all are heard alike whatever T is."""
+    s = gw.make_similarity("cosine").similarity(ROWS)
+    rounding = 1e-7 * torch.randn(30, 6, 6, generator=torch.Generator().manual_seed(1))
+    more, live = torch.cat((s, 1 + rounding)), torch.cat((LIVE, torch.ones(30, 6, dtype=torch.bool)))
+    assert calibrate_temperature(more, live, 3.0) == calibrate_temperature(s, LIVE, 3.0)
 
 
 def test_ties_bound_what_can_be_reached() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from gatewright.config import Config, ParallelConfig
 from gatewright.data import IGNORED
 from gatewright.errors import UserError
 from gatewright.rl.format import Format
 from gatewright.rl.questions import Questions, QuestionSampler
 from gatewright.rl.supervised.demonstrations import DemonstrationSampler, demonstration_rows, held_out_rows
+from gatewright.rl.supervised.work import DemonstrationWork
 from gatewright.rl.tasks import Task, make_task
 
 TASK = make_task("countdown")
@@ -97,3 +99,9 @@ def test_the_limit_holds_every_demonstration(task: str) -> None:
     assert longest <= form.max_new_tokens == made.max_trace_length
     with pytest.raises(UserError, match=f"task '{task}' needs"):
         Format(made, made.tokenizer(), max_new_tokens=form.max_new_tokens - 1)
+
+
+def test_shared_out_weights_are_refused_before_any_work() -> None:
+    config = Config(task={"name": "countdown"}, parallel=ParallelConfig(mode="fsdp2"))
+    with pytest.raises(UserError, match=r"parallel\.mode=fsdp2: .* choose ddp or zero1"):
+        DemonstrationWork(config)

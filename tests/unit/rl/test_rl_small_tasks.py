@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections import Counter
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *[(name, {}) for name in SMALL],
     ("chain_sum", {"terms": 2, "digits": 3}),
     ("chain_sum", {"terms": 8}),
+    ("chain_sum", {"terms": 5, "any_order": True}),
     ("product", {"digits": 3}),
     ("gcd", {"digits": 3}),
     ("base_conversion", {"digits": 2, "bases": [9, 4]}),
@@ -138,6 +140,27 @@ def test_a_forgotten_borrow_is_carried_on() -> None:
     assert task.demonstrate(question, Random(0), 1.0) == "59,50,29#29$"
     borrowing = Question("", "52-09-31=", "12", {"terms": [52, -9, -31]})
     assert task.demonstrate(borrowing, Random(0), 1.0) == "53,22#22$"
+
+
+def test_terms_in_any_order() -> None:
+    """Each order whose running sums stay in range is taken equally often, and every running sum is the one it says."""
+    task = make_task("chain_sum", any_order=True)
+    question = Question("", "47+12-09-31=", "19", {"terms": [47, 12, -9, -31]})
+    assert task.demonstrate(question, Random(3), 0.0).endswith("=19#19$")
+    drawn = Counter(task.demonstrate(question, Random(i), 0.0) for i in range(1200))
+    assert len(drawn) == 6
+    assert min(drawn.values()) > 150
+    for trace in drawn:
+        total = 47
+        for sign, term, written in re.findall(r"([+-])(\d\d)=(\d\d)", trace):
+            total += int(f"{sign}{term}")
+            assert total == int(written)
+    narrow = Question("", "10+85-20=", "75", {"terms": [10, 85, -20]})
+    assert {task.demonstrate(narrow, Random(i), 0.0) for i in range(50)} == {"+85=95,-20=75#75$"}
+    forgetful = {task.demonstrate(question, Random(i), 1.0) for i in range(100)}
+    assert "-09=48,-31=17,+12=29#29$" in forgetful
+    with pytest.raises(UserError, match=r"terms=7: must be 2 to 6"):
+        make_task("chain_sum", any_order=True, terms=7)
 
 
 def test_other_faults_by_example() -> None:

@@ -68,7 +68,7 @@ def test_mistaken_requests() -> None:
 
 
 def test_every_task_lists_its_knobs() -> None:
-    assert set(knobs(task_classes["chain_sum"])) == {"terms", "digits", "fault"}
+    assert set(knobs(task_classes["chain_sum"])) == {"terms", "digits", "fault", "any_order"}
     assert set(knobs(task_classes["gsm8k"])) == {"path", "subset"}
     assert {"gsm_symbolic", "gsm8k", "math", "mmlu_stem", "arc_c", "trivia_qa"} <= set(list_tasks())
 

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from gatewright.study import runner as runner_module
 from gatewright.study.plan import Arm, Study
 from gatewright.study.runner import run_study
 from gatewright.study.store import StudyFolder
@@ -21,6 +23,7 @@ from gatewright.study.trials import trials_of
 
 FAKE = Path(__file__).with_name("fake_trial.py")
 STUDY = Study("fake", "base", {"base": Arm(), "other": Arm()}, [0, 1, 2], base=["model=small"])
+PAIR = Study("pair", "base", STUDY.arms, [0], base=["model=small"])
 TUNED = Study(
     "tuned", "base", {"base": Arm(), "late": Arm()}, [0, 1, 2], base=["model=small"],
     learning_rates=[1e-4, 1e-3, 1e-2], tuning_seeds=[7, 8],
@@ -61,17 +64,19 @@ class Bench:
         """``results.json`` as written."""
         return (self.folder.path / "results.json").read_bytes()
 
-    def in_background(self, study: str = "STUDY") -> subprocess.Popen:
+    def in_background(self, study: str = "STUDY", launcher: str = "None") -> subprocess.Popen:
         """The study of that name in this module, in a process of its own, to be signalled."""
         code = f"""
             import sys
             sys.path.insert(0, {str(Path(__file__).parent)!r})
             import bench
             from gatewright.errors import RunError
+            from gatewright.study.launch.slurm import SlurmLauncher
             from gatewright.study.runner import run_study
             try:
-                out = {str(self.folder.path)!r}
-                run_study(bench.{study}, out=out, command=bench.fake_command, prepare=lambda config: None)
+                out, launcher = {str(self.folder.path)!r}, {launcher}
+                options = dict(command=bench.fake_command, prepare=lambda config: None, launcher=launcher)
+                run_study(bench.{study}, out=out, **options)
             except RunError as error:
                 print(f"{{type(error).__name__}}: {{error}}")
                 sys.exit(1)
@@ -79,6 +84,16 @@ class Bench:
         return subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+
+
+def undisturbed(path: Path) -> Bench:
+    """A bench on which the study ``PAIR`` ran to its end; it wrote its numbers and no report."""
+    bench = Bench(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "POLL_SECONDS", 0.02)
+        patch.setattr(runner_module, "write_files", lambda analysis: analysis.write() or analysis.folder.path)
+        bench.run(PAIR)
+    return bench
 
 
 def fake_command(config_file: Path, overrides: list[str]) -> list[str]:

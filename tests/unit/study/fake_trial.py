@@ -3,7 +3,9 @@
 Usage: fake_trial.py train CONFIG_FILE [OVERRIDE…]
 
 ``behaviour.json`` beside the study's folder maps a trial's name to ``fail``, ``crash`` (no summary), ``once`` (fails at
-the first attempt), ``diverge`` or ``slow``. On SIGTERM it saves its step and leaves. The arm ``late`` does best at a
+the first attempt), ``diverge``, ``slow``, ``doomed`` (kills itself at step 7, every time), ``shot`` (kills itself at
+step 7 of the first attempt) or ``hang`` (at step 7 of the first attempt, and hears no signal). On SIGTERM or SIGINT it
+saves its step and leaves. The arm ``late`` does best at a
 learning rate of 0.01, all others at 0.001.
 """
 
@@ -61,7 +63,8 @@ def main() -> int:
         return 1
 
     asked = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.append(True))
     loss = 3.7 + 0.01 * config["train"]["seed"] + (0.05 if out.parent.name == "other" else 0.0)
     best_rate = 1e-2 if out.parent.name == "late" else 1e-3
     loss += 0.1 * abs(math.log10(config["train"]["learning_rate"] / best_rate))
@@ -84,6 +87,10 @@ def main() -> int:
                 + "\n"
             )
             metrics.flush()
+            if step == 7 and (behaviour == "doomed" or (behaviour == "shot" and not earlier)):
+                os.kill(os.getpid(), signal.SIGKILL)
+            while step == 7 and behaviour == "hang" and not earlier:
+                time.sleep(0.1)
             if step % SAVE_EVERY == 0 or asked:
                 write_whole(checkpoint, str(step))
             if asked:

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +19,14 @@ from gatewright.config import from_yaml
 from gatewright.errors import UserError
 from gatewright.find import planned_trials
 from gatewright.study.analysis import analyse
+from gatewright.study.contents import report_contents
 from gatewright.study.plan import Arm, Study, load_study
-from gatewright.study.report import write_report
+from gatewright.study.progress import trial_rows
+from gatewright.study.report import render, write_report
+from gatewright.study.schedule import Schedule
 from gatewright.study.trial import Trial
-from gatewright.study.trials import trials_of
+from gatewright.study.trials import make_plan, trials_of
+from gatewright.study.tuning import rung_sizes
 
 
 def rate_of(bench: Bench, arm: str, seed: int) -> float:
@@ -114,6 +119,65 @@ def test_the_grid_of_a_study_that_has_begun_cannot_change(bench: Bench) -> None:
         bench.run(wider)
 
 
+HALVED = Study(
+    "halved", "base", TUNED.arms, [0, 1], base=["model=small"], learning_rates=[1e-3, 1e-4, 1e-2],
+    tuning_seeds=[7, 8], tuner="successive_halving",
+)  # fmt: skip
+
+
+def test_halving_gives_the_better_rates_more_seeds_and_chooses_as_the_grid_does(bench: Bench) -> None:
+    analysis, printed = bench.run(HALVED)
+    assert "10 trials to choose learning rates: 2 arms × 3 rates, the better half of them on 2 seeds" in printed
+    assert {arm: choice.learning_rate for arm, choice in analysis.choices.items()} == {"base": 1e-3, "late": 1e-2}
+    tried = {rate: len(runs) for rate, runs in analysis.choices["late"].runs.items()}
+    assert tried == {1e-4: 1, 1e-3: 2, 1e-2: 2}
+    assert bench.attempts("late", 8, 1e-4) == []
+    recorded = json.loads(bench.results())
+    assert recorded["tuner"] == "successive_halving"
+    late = recorded["learning_rates"]["late"]
+    assert late["rungs"] == [{"seeds": 1, "rates": [1e-4, 1e-3, 1e-2]}, {"seeds": 2, "rates": [1e-3, 1e-2]}]
+    assert len(late["values"]["0.0001"]) == 1
+    contents = report_contents(analysis)
+    assert contents["rates"][1]["cells"][0]["mean"].endswith(" (1 of 2 seeds)")
+    assert contents["halvings"] == "1 seed"
+    assert "after 1 seed, the better half" in render("report.md.j2", contents | {"explorer": None}, {})
+    rows = trial_rows(HALVED, bench.folder, [])
+    assert len(rows) == 10 + 4  # what halving spared is not waited for
+    assert {row.state for row in rows} == {"finished"}
+    assert Schedule(make_plan(HALVED), bench.folder).left() == []
+
+
+def test_a_rate_that_diverges_late_makes_room_for_the_next_best(bench: Bench) -> None:
+    bench.behave({"base/lr-0.001-seed-8": "diverge"})
+    analysis, _ = bench.run(HALVED)
+    choice = analysis.choices["base"]
+    assert {rate: len(runs) for rate, runs in choice.runs.items()} == {1e-4: 2, 1e-3: 2, 1e-2: 2}
+    assert choice.learning_rate in (1e-4, 1e-2)
+    assert choice.means[choice.learning_rate] == min(choice.means.values())
+    assert 1e-3 not in choice.means
+
+
+@pytest.mark.parametrize(
+    ("rates", "seeds", "rungs"),
+    [
+        (3, 2, [(3, 1), (2, 2)]), (5, 4, [(5, 1), (3, 2), (2, 4)]), (8, 4, [(8, 1), (4, 2), (2, 4)]),
+        (8, 2, [(8, 1), (4, 2)]), (4, 8, [(4, 4), (2, 8)]), (6, 3, [(6, 1), (3, 3)]),
+    ],
+)  # fmt: skip
+def test_the_last_rung_has_every_seed(rates: int, seeds: int, rungs: list[tuple[int, int]]) -> None:
+    study = Study(
+        "x", "a", {"a": Arm(), "b": Arm()}, [0], learning_rates=[1e-3 * 2.0**i for i in range(rates)],
+        tuning_seeds=list(range(100, 100 + seeds)), tuner="successive_halving",
+    )  # fmt: skip
+    assert rung_sizes(study) == rungs
+
+
+def test_the_tuner_of_a_study_that_has_begun_cannot_change(bench: Bench) -> None:
+    bench.folder.adopt(make_plan(HALVED))
+    with pytest.raises(UserError, match="tuner was successive_halving, is grid"):
+        bench.folder.adopt(make_plan(replace(HALVED, tuner="grid")))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_a_study_killed_ten_times_at_random_moments_comes_to_the_same_results(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
@@ -158,6 +222,8 @@ def went_on(bench: Bench, study: subprocess.Popen, before: int) -> bool:
             {"learning_rates": [1e-3, 2e-3], "base": ["train.learning_rate=1"]},
             "base: 'train.learning_rate=1' cannot",
         ),
+        ({"tuner": "successive_halving"}, "saves runs where there are three learning_rates and two tuning_seeds"),
+        ({"tuner": "successive_halving", "learning_rates": [1e-3, 2e-3, 4e-3]}, "two tuning_seeds, or more"),
         ({"comparisons": [["a", "b", "a"]]}, "is not a pair"),
         ({"comparisons": [["a", "a"]]}, "is not a pair of different arms"),
         ({"comparisons": [["a", "bb"]]}, "'bb' is not an arm; did you mean 'b'"),
@@ -176,6 +242,9 @@ def test_the_study_file_keeps_rates_and_pairs(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(study.to_yaml())
     assert load_study(file) == study
+    halved = replace(study, learning_rates=[1e-3, 2e-3, 3e-3], tuning_seeds=[7, 8], tuner="successive_halving")
+    file.write_text(halved.to_yaml())
+    assert load_study(file) == halved
     assert study.family == [("a", "c")]
     assert Study("x", "b", study.arms, [0]).family == [("a", "b"), ("c", "b")]
 

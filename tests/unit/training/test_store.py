@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatewright.errors import RunError
-from gatewright.training.store import CheckpointStore, fault, step_of
+from gatewright.training.store import CheckpointStore, fault, faults, step_of
 
 
-def fill(folder: Path) -> None:
+def fill(folder: Path) -> list[str]:
     (folder / "a.bin").write_bytes(bytes(range(256)))
     (folder / "b.txt").write_text("text")
+    return ["a.bin", "b.txt"]
 
 
 @pytest.fixture
@@ -72,6 +77,11 @@ DAMAGE = {
     "manifest gone": (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
     "manifest torn": (lambda path: (path / "manifest.json").write_text('{"files": {"a'), "missing or unreadable"),
     "manifest of another kind": (lambda path: (path / "manifest.json").write_text("[1]"), "missing or unreadable"),
+    "manifest of nothing": (lambda path: (path / "manifest.json").write_text('{"files": {}}'), "missing or unreadable"),
+    "name of no file": (
+        lambda path: (path / "manifest.json").write_text('{"files": {"a\\u0000": {}}}'),
+        "cannot be read",
+    ),
 }
 
 
@@ -111,7 +121,7 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(store: Ch
 def test_failed_write_leaves_nothing_and_says_why(store: CheckpointStore) -> None:
     store.save(1, fill)
 
-    def full(folder: Path) -> None:
+    def full(folder: Path) -> list[str]:
         fill(folder)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -122,7 +132,7 @@ def test_failed_write_leaves_nothing_and_says_why(store: CheckpointStore) -> Non
 
 
 def test_other_errors_pass_through_and_leave_nothing(store: CheckpointStore) -> None:
-    def broken(folder: Path) -> None:
+    def broken(folder: Path) -> list[str]:
         fill(folder)
         raise KeyError("bug")
 
@@ -138,3 +148,66 @@ def test_leftovers_of_a_killed_process_are_removed_by_the_next_save(store: Check
     assert store.newest_sound() == (None, [])
     store.save(4, fill)
     assert [path.name for path in store.folder.iterdir()] == ["step-4"]
+
+
+class Peer:
+    """One of several writers, each a thread."""
+
+    def __init__(self, rank: int, meeting: threading.Barrier, table: list[Any]) -> None:
+        self.rank, self.is_main, self.meeting, self.table = rank, rank == 0, meeting, table
+
+    def exchange(self, value: Any) -> list[Any]:
+        self.table[self.rank] = value
+        self.meeting.wait(20)
+        said = list(self.table)
+        self.meeting.wait(20)
+        return said
+
+
+def save_by_three(store: CheckpointStore, write: Callable[[int, Path], list[str]]) -> list[Any]:
+    """What saving gives in each of three peers: the folder, or what was raised."""
+    meeting, table = threading.Barrier(3), [None] * 3
+
+    def save(rank: int) -> Any:
+        try:
+            return store.save(1, lambda folder: write(rank, folder), 0.5, Peer(rank, meeting, table))
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(3) as threads:
+        return list(threads.map(save, range(3)))
+
+
+def write_own(rank: int, folder: Path) -> list[str]:
+    (folder / f"part-{rank}").write_text(str(rank))
+    return [f"part-{rank}"]
+
+
+def test_files_of_several_writers_are_one_checkpoint(store: CheckpointStore) -> None:
+    final = store.folder / "step-1"
+    assert save_by_three(store, write_own) == [final] * 3
+    assert list(json.loads((final / "manifest.json").read_text())["files"]) == ["part-0", "part-1", "part-2"]
+    assert fault(final) is None
+    damaged = final / "part-2"
+    damaged.write_text("3")
+    assert "part-2 is damaged" in str(fault(final))
+    assert list(faults(final, thorough=False)) == []  # the size is right
+    damaged.write_text("22")
+    assert len(list(faults(final, thorough=False))) == 1
+
+
+@pytest.mark.parametrize("broken", [0, 2])
+def test_a_disk_that_is_full_for_one_writer_ends_the_checkpoint_for_all(store: CheckpointStore, broken: int) -> None:
+    store.save(0, fill)
+
+    def write(rank: int, folder: Path) -> list[str]:
+        if rank == broken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_own(rank, folder)
+
+    errors = save_by_three(store, write)
+    assert all(isinstance(error, RunError) for error in errors)
+    for rank, error in enumerate(errors):
+        who = "" if rank == broken else f" (process {broken})"
+        assert f"step-1: No space left on device{who}; earlier checkpoints are intact" in str(error)
+    assert [path.name for path in store.folder.iterdir()] == ["step-0"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewright.data.cache import cache_root
+from gatewright.cache import cache_root
 from gatewright.data.corpora.base import Corpus, Document, register_corpus
 from gatewright.data.corpora.text_file import decode, files_fingerprint, read_text, unreadable
 from gatewright.data.extras import import_extra

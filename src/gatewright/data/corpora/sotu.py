@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from gatewright.data.cache import cache_root
+from gatewright.cache import cache_root
 from gatewright.data.corpora.base import Corpus, Document, register_corpus
 from gatewright.data.corpora.text_file import files_fingerprint, read_text
 from gatewright.errors import UserError

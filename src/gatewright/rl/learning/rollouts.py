@@ -131,7 +131,7 @@ class _Seen(Diagnostics):
     ) -> None:
         """Keep one step's."""
         self.similarities.append(similarity.cpu())
-        self.live.append(live.cpu())
+        self.live.append(live.to("cpu", copy=True))  # a rollout goes on writing into it
 
 
 def _micro_batches(asked: list[Asked], advantages: Tensor, batch_size: int) -> Iterator[MicroBatch]:

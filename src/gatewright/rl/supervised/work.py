@@ -6,6 +6,7 @@ from typing import Any
 
 from gatewright.config import Config
 from gatewright.data import IGNORED
+from gatewright.errors import UserError
 from gatewright.evaluate.language_modeling import evaluate
 from gatewright.rl.accuracy import answer
 from gatewright.rl.asking import Draws
@@ -26,10 +27,15 @@ class DemonstrationWork(Work):
     """The demonstrations of ``config.task``, with the faults they are written with.
 
     Sets ``config.model.vocab_size`` for a fresh model. Raises `UserError` for a task that nobody demonstrates, for a
-    tokenizer that cannot write it, and for a model without room for it.
+    tokenizer that cannot write it, for a model without room for it, and for shared-out weights.
     """
 
     def __init__(self, config: Config) -> None:
+        if config.parallel.mode == "fsdp2":
+            raise UserError(
+                "parallel.mode=fsdp2: evaluations of a task generate answers, for which every process needs the whole "
+                "model; choose ddp or zero1"
+            )
         task = task_of(config)
         self.tokenizer = tokenizer_of(config, task)
         self.form = Format(task, self.tokenizer)

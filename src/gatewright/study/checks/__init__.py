@@ -42,6 +42,7 @@ def remarks(
         *evidence.judgement(judgement_changes),
         *evidence.seeds(study, comparisons),
         *runs.machines(arms),
+        *runs.retried(arms, choices),
         *([] if is_rewarded(designs) else evidence.gates(arms)),  # those of the model that all arms go on from
         *reasoning.controls(designs),
         *(reasoning.questions(study, arms) if task else evidence.validation_text(study, arms, comparisons)),

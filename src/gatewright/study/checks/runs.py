@@ -10,7 +10,8 @@ from gatewright.study.gather import ArmResult
 from gatewright.study.plan import Study
 from gatewright.study.statistics import Comparison, open_pairs
 from gatewright.study.trials import flatten
-from gatewright.study.wording import join
+from gatewright.study.tuning import RateChoice
+from gatewright.study.wording import join, repeated
 from gatewright.training.metrics import damaged_lines
 
 MACHINE = (
@@ -62,6 +63,15 @@ def incomplete(study: Study, arms: Mapping[str, ArmResult], comparisons: list[Co
         yield Remark(
             "warning", "baseline", f"The baseline {study.baseline} has no finished run: nothing can be compared yet."
         )
+
+
+def retried(arms: Mapping[str, ArmResult], choices: Mapping[str, RateChoice]) -> Iterator[Remark]:
+    """Runs whose process was killed or lost, and that were started again."""
+    everyone = [t for arm in arms.values() for t in arm.trials]
+    lost = [t for t in (*(t for choice in choices.values() for t in choice.trials), *everyone) if t.lost]
+    if lost:
+        listed = join([f"{t.trial.name} ({repeated(t.lost)})" for t in lost])
+        yield Remark("note", "retried", f"Started again, from their last checkpoints, after they were lost: {listed}.")
 
 
 def budget(arms: Mapping[str, ArmResult], keys: Sequence[str]) -> Iterator[Remark]:

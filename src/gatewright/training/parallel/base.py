@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,18 @@ from torch import Tensor, nn
 
 from gatewright.errors import UserError
 
-METADATA = {"format": "pt"}
-"""What transformers looks for in a safetensors file."""
+WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What one process writes of a model's weights, on the CPU."""
+
+    files: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """By file its tensors by name."""
+    index: dict[str, Any] | None = None
+    """For ``model.safetensors.index.json``, where there are several files."""
 
 
 class Parallel:
@@ -28,6 +39,10 @@ class Parallel:
 
     rank = 0
     world_size = 1
+    shares_state = False
+    """Whether each process keeps a share of the optimizer's memory."""
+    beside: Any = None
+    """A process group for the thread that writes checkpoints: its exchanges may overlap with those of training."""
     gradient_factor = 1
     """What losses are multiplied by before the backward pass, where gradients are averaged over the processes."""
 
@@ -105,24 +120,53 @@ class Parallel:
         """Σ g and Σ g² over all entries of all gradients, ``(2,)``."""
         return sums(gradients, self.device)
 
-    def save_model(self, model: nn.Module, path: Path) -> None:
-        """Write the weights as safetensors, tied ones once. All processes have to call it; the main one writes."""
-        if self.is_main:
-            safetensors.torch.save_model(model, str(path), metadata=METADATA)
+    def exchange(self, value: Any) -> list[Any]:
+        """Like `gather`, for the thread that writes checkpoints."""
+        return [value]
 
-    def load_model(self, model: nn.Module, path: Path) -> None:
-        """Fill ``model`` with what `save_model` wrote, under whatever strategy."""
-        safetensors.torch.load_model(model, path)
+    def weights(self, model: nn.Module, copy: bool) -> Weights:
+        """What this process writes of the weights, tied ones once. All processes have to call it.
 
-    def optimizer_tensors(self, optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, dict[str, Tensor]]:
-        """The optimizer's memory by parameter, whole on the main process. All have to call it."""
-        return {parameter: dict(state) for parameter, state in optimizer.state.items()}  # type: ignore[misc]
+        With ``copy`` training may go on meanwhile; without, what is on the CPU already is not copied.
+        """
+        if not self.is_main:
+            return Weights()
+        tensors = model.state_dict(keep_vars=True)
+        return Weights({WEIGHTS: {name: on_cpu(tensors[name], copy) for name in first_names(model)}})
 
-    def load_optimizer_tensors(
-        self, optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]
-    ) -> None:
-        """Restore an optimizer's memory from whole tensors."""
-        load_by_parameter(optimizer, tensors)
+    def load_model(self, model: nn.Module, folder: Path) -> None:
+        """Fill ``model`` with the weights in a checkpoint, whichever strategy wrote it."""
+        if (folder / WEIGHTS).exists():
+            safetensors.torch.load_model(model, folder / WEIGHTS)
+        else:
+            from gatewright.training.parallel.shards import read_model
+
+            read_model(folder, model)
+
+    def own(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimizer with what this process keeps of the memory of ``optimizer``."""
+        return optimizer
+
+    def read_optimizer(self, folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """The optimizer's memory in a checkpoint, at least that of ``parameters``, shared out as these are."""
+        if (folder / OPTIMIZER).exists():
+            return safetensors.torch.load_file(folder / OPTIMIZER)
+        from gatewright.training.parallel.shards import read_optimizer
+
+        return read_optimizer(folder, parameters)
+
+
+def first_names(model: nn.Module) -> list[str]:
+    """The names of a state dict without those of tensors that have one already, as tied ones do."""
+    kept: dict[int, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        kept.setdefault(id(tensor), name)
+    return list(kept.values())
+
+
+def on_cpu(tensor: Tensor, copy: bool) -> Tensor:
+    """``tensor`` on the CPU, contiguous; with ``copy`` in memory of its own."""
+    return tensor.detach().to("cpu", copy=copy).contiguous()
 
 
 def load_by_parameter(optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:

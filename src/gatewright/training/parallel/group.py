@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from gatewright.errors import PeerLostError
 from gatewright.training.parallel.base import Parallel
 
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for others before it gives up: data may have to be prepared first."""
+
 
 class Group(Parallel):
     """Processes that ``torchrun`` has started and `parallelised` has connected."""
@@ -18,6 +22,7 @@ class Group(Parallel):
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self.beside = dist.new_group(backend="gloo", timeout=PATIENCE)
         self.gradient_factor = self.world_size
 
     def sum(self, number: int) -> int:
@@ -46,6 +51,12 @@ class Group(Parallel):
         """The values of all processes, in the order of their ranks."""
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
+        return values
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Like `gather`, for the thread that writes checkpoints."""
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.beside)
         return values
 
     def wait(self) -> None:

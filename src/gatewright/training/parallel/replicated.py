@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
@@ -42,22 +42,15 @@ class ZeroOne(Replicated):
     It updates the parameters that this share belongs to and sends them to the others.
     """
 
+    shares_state = True
+
     def adamw(self, groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
         """AdamW whose state is shared out."""
         unnamed = [{**group, "params": [parameter for _, parameter in group["params"]]} for group in groups]
         return ZeroRedundancyOptimizer(unnamed, optimizer_class=torch.optim.AdamW, **options)
 
-    def optimizer_tensors(self, optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, dict[str, Tensor]]:
-        """The shares put together on the main process."""
+    def own(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The AdamW over this process's share of the parameters."""
         assert isinstance(optimizer, ZeroRedundancyOptimizer)
-        optimizer.consolidate_state_dict(to=0)
-        if not self.is_main:
-            return {}
-        state = optimizer.state_dict()
-        numbers = [number for group in state["param_groups"] for number in group["params"]]
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        return {
-            parameter: state["state"][number]
-            for number, parameter in zip(numbers, parameters, strict=True)
-            if number in state["state"]
-        }
+        own: torch.optim.Optimizer = optimizer.optim
+        return own

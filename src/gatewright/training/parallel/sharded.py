@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from gatewright.parts.alpha.base import Alpha
-from gatewright.training.parallel.base import METADATA, load_by_parameter, sums
+from gatewright.training.parallel.base import WEIGHTS, Weights, first_names, on_cpu, sums
 from gatewright.training.parallel.group import Group
+from gatewright.training.parallel.shards import part_name, place, read_model, read_optimizer
 from gatewright.training.recompute import blocks_of
 
 
@@ -26,6 +26,8 @@ class Sharded(Group):
     With bf16 the weights travel in bf16 and gradients are added up in float32. α's are too small to be shared out: each
     process has them whole, and their gradients are added up here.
     """
+
+    shares_state = True
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
@@ -76,58 +78,30 @@ class Sharded(Group):
         whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
         return self.reduce(sums(shares, self.device)) + sums(whole, self.device)
 
-    def save_model(self, model: nn.Module, path: Path) -> None:
-        """Put together tensor by tensor, kept by the main process on the CPU until all are there."""
-        kept: dict[int, str] = {}  # a tied weight has several names and is written under the first
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            kept.setdefault(id(tensor), name)
-        state = model.state_dict()
-        whole = {name: self._whole(state[name]) for name in kept.values()}
-        if self.is_main:
-            safetensors.torch.save_file(whole, path, metadata=METADATA)
+    def weights(self, model: nn.Module, copy: bool) -> Weights:
+        """Put together tensor by tensor, each kept by one process: every file has whole tensors, as transformers needs.
 
-    def load_model(self, model: nn.Module, path: Path) -> None:
+        Every process computes where each of them goes, so nobody has to be told.
+        """
+        state, names = model.state_dict(), first_names(model)
+        index = place({name: state[name].nbytes for name in names}, self.world_size)
+        mine = part_name(WEIGHTS, self.rank, self.world_size)
+        tensors: dict[str, Tensor] = {}
+        for name in names:
+            tensor = state[name]
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if index["weight_map"][name] == mine:
+                tensors[name] = on_cpu(whole, copy)
+        return Weights({mine: tensors} if tensors else {}, index)
+
+    def load_model(self, model: nn.Module, folder: Path) -> None:
         """Read this process's share of each tensor."""
-        tied = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
-        own = model.state_dict()
-        found = safetensors.torch.load_file(path)
-        _, unexpected = model.load_state_dict(
-            {name: _share(tensor, own.get(name)) for name, tensor in found.items()}, strict=False
-        )
-        covered = {id(tensor) for name, tensor in model.state_dict(keep_vars=True).items() if name in found}
-        absent = [name for number, name in tied.items() if number not in covered]
-        if absent or unexpected:
-            raise RuntimeError(f"missing: {absent}, not in the model: {unexpected}")
+        read_model(folder, model)
 
-    def optimizer_tensors(self, optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, dict[str, Tensor]]:
-        """Put together tensor by tensor, kept by the main process on the CPU."""
-        whole: dict[nn.Parameter, dict[str, Tensor]] = {
-            parameter: {key: self._whole(tensor) for key, tensor in state.items()}
-            for parameter, state in super().optimizer_tensors(optimizer).items()
-        }
-        return whole if self.is_main else {}
-
-    def load_optimizer_tensors(
-        self, optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Parameter, Mapping[str, Tensor]]
-    ) -> None:
-        """Keep this process's share of each tensor."""
-        shares = {
-            parameter: {key: _share(tensor, parameter) if tensor.ndim else tensor for key, tensor in state.items()}
-            for parameter, state in tensors.items()
-        }
-        load_by_parameter(optimizer, shares)
+    def read_optimizer(self, folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """This process's share of each tensor."""
+        return read_optimizer(folder, parameters)
 
     def _whole_parameters(self) -> dict[nn.Parameter, None]:
         """The parameters that are not shared out, in an order that all processes have."""
         return dict.fromkeys(parameter for alpha in self.alphas for parameter in alpha.parameters())
-
-    def _whole(self, tensor: Tensor) -> Tensor:
-        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        return full.cpu() if self.is_main else full.new_empty(0)
-
-
-def _share(tensor: Tensor, like: Tensor | None) -> Tensor:
-    """This process's part of ``tensor``, shared out as ``like`` is."""
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

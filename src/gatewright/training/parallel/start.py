@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -13,10 +12,9 @@ import torch.distributed as dist
 from gatewright.errors import UserError, unknown
 from gatewright.hardware.device import resolve_device
 from gatewright.training.parallel.base import Parallel
+from gatewright.training.parallel.group import PATIENCE
 
 MODES = ("none", "ddp", "zero1", "fsdp2")
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for others before it gives up: data may have to be prepared first."""
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""Starting a trial's process, here or on a node of a cluster. Importing this costs nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What starts a trial, wherever it runs: plain values, which travel to another machine."""
+
+    arguments: list[str]
+    log: str
+    threads: int
+    folder: str = field(default_factory=os.getcwd)
+    """where the study was started, from which relative paths in a configuration are meant"""
+    settings: dict[str, str] = field(
+        default_factory=lambda: {key: value for key, value in os.environ.items() if key.startswith("GATEWRIGHT_")}
+    )
+    """the study's own environment variables, such as the place of the cache"""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the trial, on top of those of the machine it runs on."""
+        count = str(self.threads)
+        return os.environ | self.settings | {
+            "OMP_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "200",
+        }  # fmt: skip
+
+
+def spawn(attempt: Attempt, *, leashed: bool = False) -> subprocess.Popen[bytes]:
+    """Start the attempt's process here. What it prints goes to its log, behind what earlier attempts printed.
+
+    ``leashed``: it is asked to leave if this thread dies.
+    """
+    arguments, environment = attempt.arguments, attempt.environment
+    if leashed:
+        arguments = [sys.executable, "-m", "gatewright.study.launch.leash", *arguments]
+        environment["GATEWRIGHT_PARENT"] = str(os.getpid())
+    with Path(attempt.log).open("ab") as log:
+        said = f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {subprocess.list2cmdline(attempt.arguments)}\n"
+        log.write(said.encode())
+        log.flush()
+        # a session of its own: Ctrl-C reaches the study alone, which decides what its trials are told
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=attempt.folder,
+            start_new_session=True,
+        )
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process of `spawn`, and whatever it started, at once."""
+    if os.name == "posix":
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+    else:
+        process.kill()
+    process.wait()
