@@ -24,6 +24,7 @@ LARGEST = 64 * 2**20
 """Bytes of a file that is read at once."""
 MOST_VALUES = 100_000
 """Values in a structure. YAML can refer to what it has said already, and so write an enormous one with a few lines."""
+LONGEST_NOTE = 2_000
 SHOWN = 300
 """Characters of another library's complaint."""
 
@@ -40,6 +41,14 @@ def read_text(path: Path, what: str = "") -> str:
         raise UserError(f"cannot read {what}{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {what}{path}: not UTF-8 text (at byte {error.start})") from error
+
+
+def read_note(path: Path) -> str | None:
+    """The beginning of a short text that is to be shown, whatever is in it; None where there is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read(LONGEST_NOTE).decode(errors="replace").strip()
 
 
 def parse_json(text: str | bytes, *, finite: bool = True) -> Any:

@@ -28,8 +28,11 @@ from gatewright.study.board import status, verdict_table
 from gatewright.study.compare import collect_runs, compare_runs
 from gatewright.study.contents import report_contents
 from gatewright.study.explorer import explorer_data
+from gatewright.study.launch.record import write_record
 from gatewright.study.noise import read_spreads
 from gatewright.study.ranking import ranking
+from gatewright.study.store import StudyFolder
+from gatewright.study.trial import Trial
 from gatewright.training.checkpoint import load_checkpoint
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.resume import check_same_run
@@ -156,6 +159,9 @@ SURFACES = [
     Surface("runs/gated/seed-1/metrics.jsonl", STUDY_READERS, as_json_lines, "study"),
     Surface("runs/gated/seed-1/config.yaml", STUDY_READERS, as_yaml, "study"),
     Surface("runs/gated/seed-1/evaluation.npy", (reported,), None, "study"),
+    Surface("trials/gated/seed-1.error", STUDY_READERS, None, "study"),
+    Surface("trials/gated/seed-1.attempts", STUDY_READERS, as_json_lines, "study"),
+    Surface("trials/gated/seed-1.job", STUDY_READERS, as_json, "study"),
     Surface("index.json", (sampled,), as_json, "data"),
     Surface("train*.bin", (sampled,), None, "data"),
     Surface("train*.offsets*", (sampled,), None, "data"),
@@ -173,6 +179,16 @@ def ends_well(reader: Callable[[Path], Any], place: Path) -> None:
     assert 0 < len(message.strip()) < LONGEST, f"{len(message)} characters: {message[:200]}"
 
 
+def with_notes(study: Path) -> Path:
+    """What a study notes about trials that were lost, or run elsewhere."""
+    place, trial = StudyFolder(study), Trial("gated", 1)
+    place.error_file(trial).parent.mkdir(parents=True)
+    place.error_file(trial).write_text("killed by SIGKILL\n")
+    place.attempts_file(trial).write_text('{"how": "killed by SIGKILL", "step": 2}\n')
+    write_record(place, trial, "slurm", "123")
+    return study
+
+
 @pytest.fixture(scope="session")
 def victims(place: Path, run: Run, study: Path) -> dict[str, Path]:
     """Copies that are damaged and mended again and again."""
@@ -180,7 +196,7 @@ def victims(place: Path, run: Run, study: Path) -> dict[str, Path]:
     folder = place / "victims"
     return {
         "run": Path(shutil.copytree(run.path, folder / "run")),
-        "study": Path(shutil.copytree(study, folder / "study")),
+        "study": with_notes(Path(shutil.copytree(study, folder / "study"))),
         "data": prepare(data_config(place / "text", folder / "cache")).folder,
     }
 

@@ -13,6 +13,7 @@ import torch
 from gatewright.config.rl import LoRAConfig
 from gatewright.data.extras import import_extra
 from gatewright.errors import UserError
+from gatewright.reading import read_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,5 +77,5 @@ def adapters_of(folder: Path) -> LoRAConfig | None:
     from gatewright.config import from_yaml
 
     path = folder / "config.yaml"
-    rl = from_yaml(path.read_text(encoding="utf-8")).rl if path.is_file() else None
+    rl = from_yaml(read_text(path)).rl if path.is_file() else None
     return None if rl is None else rl.lora

@@ -12,6 +12,7 @@ from typing import Any
 from gatewright.errors import RunError, UserError, unknown
 from gatewright.files import write_atomic
 from gatewright.find import find_runs, study_place
+from gatewright.reading import read_note
 from gatewright.run import CONFIG, Run
 from gatewright.study.analysis import Analysis, judge_family
 from gatewright.study.checks import Remark, remarks
@@ -203,9 +204,7 @@ def _write(file: Path, content: str) -> None:
 def _noted(run: Run) -> str | None:
     """Why the process of a study's trial ended before its run was finished."""
     place = study_place(run.path)
-    if place is None or not place.error_file.is_file():
-        return None
-    return place.error_file.read_text(encoding="utf-8").strip()
+    return None if place is None else read_note(place.error_file)
 
 
 def _tuning(path: Path) -> bool:

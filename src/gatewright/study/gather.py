@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gatewright.reading import parse_json, read_note
 from gatewright.run import Run
 from gatewright.study.metric import Metric
 from gatewright.study.plan import Study
@@ -96,7 +96,7 @@ def gather(study: Study, folder: StudyFolder) -> dict[str, ArmResult]:
 def trial_result(trial: Trial, folder: StudyFolder, metric: Metric) -> TrialResult:
     """What the trial's run directory holds, and why its process ended, where that is all there is."""
     path, error_file, lost = folder.run(trial), folder.error_file(trial), _lost(folder.attempts_file(trial))
-    error = error_file.read_text(encoding="utf-8").strip() if error_file.is_file() else None
+    error = read_note(error_file)
     if not (path / "config.yaml").is_file():
         return TrialResult(trial, "failed" if error else "waiting", error=error, lost=lost)
     return replace(run_result(trial, Run(path), metric, error), lost=lost)
@@ -107,7 +107,7 @@ def _lost(file: Path) -> list[str]:
     found = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
-            found.append(str(json.loads(line)["how"]))
+            found.append(str(parse_json(line)["how"]))
         except (ValueError, TypeError, KeyError):
             found.append("unknown")
     return found

@@ -18,6 +18,7 @@ from gatewright.config import Config, to_yaml
 from gatewright.errors import RunError, UserError
 from gatewright.files import write_atomic
 from gatewright.plugins import source_of
+from gatewright.reading import read_json_object
 from gatewright.run import CONFIG, ENVIRONMENT, PLUGINS, SUMMARY, Run
 from gatewright.training.metrics import finite
 
@@ -79,7 +80,7 @@ def write_environment(folder: Path, record: dict[str, Any], resumed_at: int | No
     """Write ``environment.json``. A resumption is added to the list ``resumed`` of the record of the first start."""
     path = folder / ENVIRONMENT
     if resumed_at is not None and path.exists():
-        first = json.loads(path.read_text(encoding="utf-8"))
+        first = read_json_object(path)
         record = {**first, "resumed": [*first.get("resumed", []), {"step": resumed_at, **record}]}
     _write(path, json.dumps(record, indent=1))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from gatewright.errors import RunError, UserError, did_you_mean
 from gatewright.files import new_folder
+from gatewright.reading import read_json_object, read_text
 from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, Run
 from gatewright.training.store import MANIFEST, NAME, CheckpointStore, fault, faults, read_manifest, step_of
 
@@ -121,7 +121,7 @@ def _check_plain(checkpoint: Path) -> None:
     """`UserError` for weights that are not those of the model alone."""
     from gatewright.config import from_yaml
 
-    rl = from_yaml((checkpoint / CONFIG).read_text(encoding="utf-8")).rl
+    rl = from_yaml(read_text(checkpoint / CONFIG)).rl
     if rl is not None and rl.lora is not None:
         raise UserError(f"{checkpoint} has adapters beside its weights; gatewright export hf merges them")
 
@@ -133,7 +133,7 @@ def _put_together(checkpoint: Path, whole: Path) -> None:
 
     tensors = {}
     try:
-        index = json.loads((checkpoint / INDEX).read_text())["weight_map"]
+        index = read_json_object(checkpoint / INDEX)["weight_map"]
         for name in sorted({Path(file).name for file in index.values()}):
             tensors.update(load_file(checkpoint / name))  # mapped, so that nothing is read before it is written
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from typing import Literal
 from gatewright.config import Config, from_yaml
 from gatewright.errors import UserError
 from gatewright.find import find_runs, study_place
-from gatewright.reading import read_text
+from gatewright.reading import read_note, read_text
 from gatewright.run import CONFIG, METRICS, Run
 from gatewright.watch.follow import History
 from gatewright.watch.vitals import LOCK, Owner, Vitals, find_owners
@@ -124,8 +124,8 @@ class WatchedRun:
         for settled in ("finished", "diverged"):
             if status == settled:
                 return settled, ""
-        if self.place is not None and self.place.error_file.is_file():
-            return "failed", self.place.error_file.read_text(encoding="utf-8").strip()
+        if self.place is not None and (noted := read_note(self.place.error_file)) is not None:
+            return "failed", noted
         if status is None:
             return "waiting", ""
         if status == "running":

@@ -7,9 +7,11 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
+from gatewright.reading import read_json_object
 
 REMEMBERED_FROM = 32 * 2**20
 """Bytes from which on the digest of a file is remembered; smaller files are hashed anew at every start."""
@@ -59,8 +61,8 @@ def _file_digest(path: Path, memory: Path) -> str:
         place = str(path.resolve())
         seen = {"path": place, "size": before.st_size, "modified": before.st_mtime_ns}
         note = memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
-        known = json.loads(note.read_text()) if note.exists() else {}
-        if all(known.get(key) == value for key, value in seen.items()):
+        known = _remembered(note)
+        if "sha256" in known and all(known.get(key) == value for key, value in seen.items()):
             return str(known["sha256"])
         digest = _sha256(path)
     except OSError as error:
@@ -69,6 +71,13 @@ def _file_digest(path: Path, memory: Path) -> str:
     if time.time_ns() - before.st_mtime_ns > 2_000_000_000:
         write_atomic(note, json.dumps({**seen, "sha256": digest}))
     return digest
+
+
+def _remembered(note: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(note) if note.exists() else {}
+    except UserError:  # damaged: the digest is found anew
+        return {}
 
 
 def _sha256(path: Path) -> str:

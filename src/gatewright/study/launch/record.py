@@ -16,6 +16,7 @@ import psutil
 
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
+from gatewright.reading import parse_json
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 
@@ -46,7 +47,7 @@ def job_record(folder: StudyFolder, trial: Trial) -> JobRecord | None:
     if not file.is_file():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_text(encoding="utf-8"))
         record = JobRecord(str(values["launcher"]), str(values["job"]), str(values["host"]), int(values["pid"]))
         if not JOB.fullmatch(record.job):  # it becomes a file's name, and an argument of scancel
             raise ValueError("the job's name is not a number")

@@ -7,7 +7,6 @@ reads that file and never a pickle. A job that left is submitted anew, by us and
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import psutil
 
 from gatewright.data.extras import import_extra
 from gatewright.errors import UserError
+from gatewright.reading import parse_json
 from gatewright.study.launch.attempt import Attempt
 from gatewright.study.launch.job import Ending, Job, Launcher, LaunchError
 from gatewright.study.launch.node import exit_file, run_attempt
@@ -150,7 +150,7 @@ class SlurmJob(Job):
             for pickle in self._jobs.glob(f"{self.name}_*.pkl"):
                 pickle.unlink(missing_ok=True)
             try:
-                return Ending(int(json.loads(file.read_text())["code"]))
+                return Ending(int(parse_json(file.read_text())["code"]))
             except (ValueError, TypeError, KeyError) as error:
                 return Ending(None, f"job {self.name}: {file} cannot be read ({error})")
         state = self._queue.state(self.name)
