@@ -1,6 +1,6 @@
 """Parts in files of one's own, named by ``plugins`` in a configuration and known by their content.
 
-A file is a program, so it is executed only where the user names it: in an override (``plugins=[mine.py]``), on the
+A file is a program, so it is executed only if the user names it: in an override (``plugins=[mine.py]``), on the
 command line (``--plugin mine.py``), in the environment (`NAMED`), or by calling `load_plugins`. What a configuration, a
 run or a study says of files is a wish: it is met by a named file of that very content, or refused. So nothing that was
 copied from elsewhere can bring its own code along.
@@ -13,7 +13,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -54,6 +54,15 @@ def load_plugins(named: Any) -> dict[str, str]:
     except UserError as error:
         raise UserError(f"plugins: {error}" if not str(error).startswith("plugins") else str(error)) from error
     return {str(plugin.path): plugin.sha256 for plugin in plugins}
+
+
+def name_plugins(files: Iterable[str | Path]) -> None:
+    """Let what names these files have them: they are executed when a configuration, a run or a study asks for one."""
+    for file in files:
+        _read(file)
+        if os.pathsep in str(Path(file).absolute()):
+            raise UserError(f"{file}: a file of parts cannot lie below a name with '{os.pathsep}' in it")
+        os.environ[NAMED] = os.pathsep.join(dict.fromkeys([*_named(), str(Path(file).absolute())]))
 
 
 def recall_plugins(recorded: Any) -> dict[str, str]:
@@ -101,11 +110,9 @@ def load_plugin(path: str | Path) -> Plugin:
     """Load a file that the user names; one that is loaded already is executed again only if it has changed."""
     source = _read(path)
     path = Path(path).absolute()
-    if os.pathsep in str(path):
-        raise UserError(f"{path}: a file of parts cannot lie below a name with '{os.pathsep}' in it")
     if path not in _loaded or _loaded[path].source != source:
         _loaded[path] = _execute(path, source)
-    os.environ[NAMED] = os.pathsep.join(dict.fromkeys([*_named(), str(path)]))
+    name_plugins([path])
     return _loaded[path]
 
 
@@ -132,11 +139,6 @@ def _read(path: str | Path) -> bytes:
 
 def _sha256(source: bytes) -> str:
     return hashlib.sha256(source).hexdigest()
-
-
-def loaded_contents() -> set[str]:
-    """The SHA-256 sums of the files that are loaded."""
-    return {plugin.sha256 for plugin in _loaded.values()}
 
 
 def hides_a_module(path: Path) -> bool:

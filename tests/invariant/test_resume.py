@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -161,38 +160,3 @@ def test_resuming_on_other_text_is_refused(
         gatewright.train(config, console=console)
     shutil.copy(Path(tiny().data.path) / "00.txt", moved)
     assert gatewright.train(config, console=console).status == "finished"
-
-
-def test_damaged_checkpoints_are_skipped_and_named(
-    tiny: Callable[..., Config], console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = gatewright.train(tiny("whole", keep_last=3), console=console)
-    config = tiny(keep_last=3)
-    stopped(config, 11, monkeypatch, console)
-    run = Run(config.out)
-    assert [path.name for path in run.checkpoints()] == ["step-4", "step-8"]
-    weights = run.path / "checkpoints" / "step-8" / "model.safetensors"
-    flipped = bytearray(weights.read_bytes())
-    flipped[-5] ^= 1
-    weights.write_bytes(flipped)
-
-    config.resume = "auto"
-    run = gatewright.train(config, console=console)
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "step-8: model.safetensors is damaged" in printed
-    assert "continuing from" in printed
-    assert numbers(run) == numbers(whole)
-    assert [path.name for path in run.checkpoints()] == ["step-4", "step-8", "step-12"]
-    assert run.checkpoint("last").name == "step-12"
-
-
-def test_with_no_sound_checkpoint_the_run_begins_again(
-    tiny: Callable[..., Config], console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny()
-    stopped(config, 7, monkeypatch, console)
-    (Path(config.out) / "checkpoints" / "step-4" / "manifest.json").write_text(json.dumps({"files": None}))
-    config.resume = "auto"
-    run = gatewright.train(config, console=console)
-    assert numbers(run) == numbers(gatewright.train(tiny("whole"), console=console))
-    assert "starting afresh" in console.file.getvalue()  # type: ignore[attr-defined]

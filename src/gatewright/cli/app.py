@@ -28,7 +28,7 @@ console = Terminal()
 def options(
     plugin: Annotated[
         list[Path] | None,
-        typer.Option("--plugin", help="a file of parts whose code may run; GATEWRIGHT_PLUGINS can name some for good"),
+        typer.Option("--plugin", help="a file of parts that may run where something names it; see GATEWRIGHT_PLUGINS"),
     ] = None,
 ) -> None:
     """Train competing designs of gated language models under equal conditions, and say which is better.
@@ -36,9 +36,9 @@ def options(
     Overrides are written as in Hydra: [bold]model=llama model.position=alibi train.max_steps=200[/bold].
     """
     if plugin:
-        from gatewright.plugins import load_plugins
+        from gatewright.plugins import name_plugins
 
-        load_plugins([str(file) for file in plugin])
+        name_plugins(plugin)
 
 
 Overrides = Annotated[

@@ -70,7 +70,6 @@ def study_run(
 
     [bold]gatewright study run studies/alpha.yaml --launcher slurm --resources cpus=8,gpus=1,time=4h[/bold]
     """
-    from gatewright.config import load_config
     from gatewright.study import load_study, run_study
     from gatewright.study.launch import create_launcher
     from gatewright.study.launch.resources import parse_resources
@@ -79,7 +78,6 @@ def study_run(
     patience = None if stall_timeout == "off" else _seconds(stall_timeout, "stall-timeout")
     place = create_launcher(launcher, given, address)
     study = load_study(file, overrides or [])
-    load_config([override for override in overrides or [] if override.startswith("plugins=")])  # these the user names
     seconds = None if budget is None else _seconds(budget)
     analysis = run_study(
         study, out, workers, dry_run, seconds, measured, launcher=place, retries=retries, stall_timeout=patience

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatewright.errors import UserError
 from gatewright.hf.configuration import GatewrightConfig
 from gatewright.model.build import assemble
 from gatewright.model.language_model import LanguageModel
-from gatewright.plugins import loaded_contents
+from gatewright.plugins import recall_plugins
 
 if TYPE_CHECKING:
     from gatewright.hf.modeling import GatewrightForCausalLM
@@ -17,15 +16,9 @@ if TYPE_CHECKING:
 def assemble_from(config: GatewrightConfig) -> LanguageModel:
     """The modules that ``config`` describes, on the current default device; their weights mean nothing yet.
 
-    Raises `UserError` where ``config`` names files of parts that are not loaded: opening a model executes no files.
+    Raises `UserError` where ``config`` names files of parts that the user has not named.
     """
-    named: dict[str, str] = getattr(config, "plugins", {})
-    loaded = loaded_contents()
-    if missing := sorted(name for name, content in named.items() if content not in loaded):
-        raise UserError(
-            f"this model was made with parts from {missing[0]}; load that file first, "
-            f"such as by gatewright.plugins.load_plugins(['{missing[0]}'])"
-        )
+    recall_plugins(getattr(config, "plugins", {}))
     ours = config.model_config()
     ours.validate()
     if config._attn_implementation == "eager" and kernels(config) == {"sdpa"}:
