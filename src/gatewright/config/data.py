@@ -25,6 +25,7 @@ class DataConfig:
     vocabulary: Literal["tokenizer", "model"] = knob(
         "tokenizer", "who sets model.vocab_size; with model it must hold all of the tokenizer's tokens"
     )
+    processes: int | None = knob(None, "processes that tokenize a corpus of several shards; null: one for each core")
     cache_dir: str | None = knob(
         None, "where prepared tokens are kept; null: $GATEWRIGHT_CACHE or the platform's place"
     )
@@ -35,5 +36,7 @@ class DataConfig:
             raise UserError(f"data.validation_fraction={self.validation_fraction}: must be between 0 and 1")
         if self.max_documents is not None and self.max_documents < 1:
             raise UserError(f"data.max_documents={self.max_documents}: must be at least 1")
+        if self.processes is not None and self.processes < 1:
+            raise UserError(f"data.processes={self.processes}: must be at least 1")
         if self.source in ("files", "huggingface") and not self.path:
             raise UserError(f"data.source={self.source} needs data.path")

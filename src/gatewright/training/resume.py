@@ -13,7 +13,7 @@ from gatewright.errors import UserError
 # These change how far, how fast or how talkatively a run goes on, not what it computes. The place of the text may
 # change because its content is compared by hash.
 FREE = {
-    "out", "resume", "device", "data.path", "data.cache_dir", "parallel.mode",
+    "out", "resume", "device", "data.path", "data.processes", "data.cache_dir", "parallel.mode",
     "train.max_steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep_last",
     "train.tensorboard", "train.threads", "train.compile", "train.recompute", "train.deterministic",
     "train.checkpoint_at_end",
