@@ -37,31 +37,32 @@ READ_AT_EVERY_START = 2**26
 """Bytes of prepared tokens up to which their digests are compared at every start; of more, the files' sizes are."""
 
 
-def prepare(config: DataConfig, progress: bool = False) -> TokenizedCorpus:
+def prepare(config: DataConfig, progress: bool = False, *, verify: bool = False) -> TokenizedCorpus:
     """The tokens that ``config`` (``data.*``) asks for, tokenized now or taken from the cache.
 
     The cache's folder is keyed by the fingerprint of the source, the identity of the tokenizer and the parameters of
     the split; where it is there already, nothing is encoded again. Otherwise the folder is made under a temporary name
     and renamed when complete. A preparation that was killed leaves nothing that looks finished and goes on after the
-    last whole shard; a second process waits for the first. Shards that were damaged since are made again. Training text
-    is what trains a tokenizer; validation text never does.
+    last whole shard; a second process waits for the first. Shards that were damaged since are made again, with a
+    warning: files of the wrong size are noticed at every start, other contents in small corpora and with ``verify``,
+    which reads everything. Training text is what trains a tokenizer; validation text never does.
 
     Raises `UserError` for a corpus or tokenizer that cannot be used, `RunError` when the disk is full or the files
     change while they are read.
     """
-    return prepare_source(config, tokenizer_recipe(config.tokenizer), progress)
+    return prepare_source(config, tokenizer_recipe(config.tokenizer), progress, verify)
 
 
-def prepare_source(config: DataConfig, recipe: Recipe, progress: bool = False) -> TokenizedCorpus:
+def prepare_source(config: DataConfig, recipe: Recipe, progress: bool, verify: bool) -> TokenizedCorpus:
     """`prepare` for one source, with the tokenizer of ``recipe``."""
     preparation = Preparation(config, recipe, progress)
     folder = preparation.folder
     index = read_index(folder)
-    if index is None or damaged(folder, index, _is_small(index)):
+    if index is None or damaged(folder, index, verify or _is_small(index)):
         with locked(folder):  # another process may have made it meanwhile
             if (index := read_index(folder)) is None:
                 preparation.make()
-            elif wrong := damaged(folder, index, _is_small(index)):
+            elif wrong := damaged(folder, index, verify or _is_small(index)):
                 preparation.make_again(index, wrong)
     source = {"name": config.source, "path": config.path, "subset": config.subset}
     return TokenizedCorpus.open(folder, preparation.corpus.label, source)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewright.config import DataConfig
 from gatewright.data import BlockSampler, TokenArray, TokenizedCorpus, encoding, preparation, prepare, shards
 from gatewright.data.shards import Shard
 from gatewright.data.spool import Spool
@@ -202,12 +200,15 @@ def test_a_damaged_shard_is_named_and_made_again(jsonl, files_config, small_shar
     assert [path.name for path in data.folder.parent.iterdir() if path.is_dir()] == [data.folder.name]
 
 
-def test_of_large_corpora_sizes_alone_are_looked_at_and_verify_reads_them(jsonl, files_config, monkeypatch):
+def test_of_large_corpora_only_the_sizes_are_looked_at_unless_asked(jsonl, files_config, monkeypatch):
     monkeypatch.setattr(preparation, "READ_AT_EVERY_START", 100)
     data = prepare(files_config(jsonl))
+    before = contents(data)
     flip(data.folder / "train-00000.bin")
     with pytest.raises(RunError, match="train-00000 differ"):
         prepare(files_config(jsonl)).verify()
+    with pytest.warns(RuntimeWarning, match="train-00000 damaged, made again"):
+        assert contents(prepare(files_config(jsonl), verify=True)) == before
 
 
 def test_a_shard_that_does_not_become_what_it_was(jsonl, files_config):
@@ -274,7 +275,8 @@ from gatewright.data import preparation, shards, spool, text_batches
 shards.SMALLEST = shards.LARGEST = 2**20
 text_batches.in_batches.__defaults__ = (2**17,)
 spool.AT_ONCE = 2**12
-preparation.prepare(DataConfig(source="files", path=sys.argv[1], tokenizer="byte", processes=1, validation_fraction=1e-4))
+config = DataConfig(source="files", path=sys.argv[1], tokenizer="byte", processes=1, validation_fraction=1e-4)
+preparation.prepare(config)
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
 """
