@@ -21,6 +21,7 @@ def prepare(
     [bold]gatewright prepare data=files data.path=letters data.tokenizer=bpe-4096 data.processes=8[/bold]
     """
     from gatewright.config import load_config
+    from gatewright.data import Mixture
     from gatewright.data import prepare as prepare_data
     from gatewright.errors import UserError
 
@@ -28,4 +29,6 @@ def prepare(
     if asked.task is not None:
         raise UserError("task=: questions are made when they are needed; only a text is prepared")
     data = prepare_data(asked.data, progress=console.is_terminal, verify=verify)
-    print_mapping({"folder": str(data.folder), **data.describe()}, as_json)
+    parts = data.parts if isinstance(data, Mixture) else {"": data}
+    folders = {f"folder {name}".strip(): str(part.folder) for name, part in parts.items()}
+    print_mapping({**folders, **data.describe()}, as_json)

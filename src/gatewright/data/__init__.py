@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from gatewright.data.corpora import Corpus, Document, list_corpora, open_corpus, register_corpus
     from gatewright.data.corpus import TokenizedCorpus
     from gatewright.data.evaluation import IGNORED, evaluation_batches
+    from gatewright.data.mixture import Mixture
+    from gatewright.data.mixture_sampler import MixtureSampler
     from gatewright.data.padding import PaddedBatch, pad_batch
-    from gatewright.data.preparation import prepare
+    from gatewright.data.prepared import prepare
     from gatewright.data.sampler import BlockSampler
     from gatewright.data.token_array import TokenArray
     from gatewright.data.tokenization import CharTokenizer, PretrainedTokenizer, Tokenizer, load_tokenizer
@@ -27,6 +29,8 @@ _HOME = {  # processes that only tokenize need no torch
     "CharTokenizer": "gatewright.data.tokenization",
     "Corpus": "gatewright.data.corpora",
     "Document": "gatewright.data.corpora",
+    "Mixture": "gatewright.data.mixture",
+    "MixtureSampler": "gatewright.data.mixture_sampler",
     "PaddedBatch": "gatewright.data.padding",
     "PretrainedTokenizer": "gatewright.data.tokenization",
     "TokenArray": "gatewright.data.token_array",
@@ -38,7 +42,7 @@ _HOME = {  # processes that only tokenize need no torch
     "load_tokenizer": "gatewright.data.tokenization",
     "open_corpus": "gatewright.data.corpora",
     "pad_batch": "gatewright.data.padding",
-    "prepare": "gatewright.data.preparation",
+    "prepare": "gatewright.data.prepared",
     "register_corpus": "gatewright.data.corpora",
     "text_units": "gatewright.data.units",
 }
@@ -49,6 +53,8 @@ __all__ = [
     "CharTokenizer",
     "Corpus",
     "Document",
+    "Mixture",
+    "MixtureSampler",
     "PaddedBatch",
     "PretrainedTokenizer",
     "TokenArray",

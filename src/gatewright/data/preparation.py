@@ -24,7 +24,7 @@ from gatewright.data.corpus import INDEX, TokenizedCorpus, damaged, read_index, 
 from gatewright.data.encoding import encode
 from gatewright.data.shards import SPLITS, Job, Shard, finished, made, plan, record_of, shard_files, token_dtype
 from gatewright.data.spool import Spool, spool_documents
-from gatewright.data.tokenization import Recipe, Tokenizer, load_tokenizer, tokenizer_recipe
+from gatewright.data.tokenization import Recipe, Tokenizer, load_tokenizer
 from gatewright.errors import RunError
 
 if TYPE_CHECKING:
@@ -37,24 +37,18 @@ READ_AT_EVERY_START = 2**26
 """Bytes of prepared tokens up to which their digests are compared at every start; of more, the files' sizes are."""
 
 
-def prepare(config: DataConfig, progress: bool = False, *, verify: bool = False) -> TokenizedCorpus:
-    """The tokens that ``config`` (``data.*``) asks for, tokenized now or taken from the cache.
+def prepare_source(config: DataConfig, recipe: Recipe, progress: bool, verify: bool) -> TokenizedCorpus:
+    """One source, with the tokenizer of ``recipe``, tokenized now or taken from the cache.
 
     The cache's folder is keyed by the fingerprint of the source, the identity of the tokenizer and the parameters of
     the split; where it is there already, nothing is encoded again. Otherwise the folder is made under a temporary name
     and renamed when complete. A preparation that was killed leaves nothing that looks finished and goes on after the
     last whole shard; a second process waits for the first. Shards that were damaged since are made again, with a
-    warning: files of the wrong size are noticed at every start, other contents in small corpora and with ``verify``,
-    which reads everything. Training text is what trains a tokenizer; validation text never does.
+    warning: files of the wrong size are noticed at every start, other contents in small corpora and with ``verify``.
 
-    Raises `UserError` for a corpus or tokenizer that cannot be used, `RunError` when the disk is full or the files
-    change while they are read.
+    Raises `UserError` for a corpus that cannot be used, `RunError` when the disk is full or the files change while they
+    are read.
     """
-    return prepare_source(config, tokenizer_recipe(config.tokenizer), progress, verify)
-
-
-def prepare_source(config: DataConfig, recipe: Recipe, progress: bool, verify: bool) -> TokenizedCorpus:
-    """`prepare` for one source, with the tokenizer of ``recipe``."""
     preparation = Preparation(config, recipe, progress)
     folder = preparation.folder
     index = read_index(folder)
@@ -80,7 +74,7 @@ class Preparation:
 
     def make(self) -> None:
         """Read, learn a tokenizer, encode: each once, whatever is left of an earlier attempt."""
-        with made_whole(self.folder) as work, _progress(self.progress) as bar:
+        with made_whole(self.folder) as work, progress_bar(self.progress) as bar:
             spool = self.spool(work, bar)
             tokenizer = make_tokenizer(work / "tokenizer", self.recipe, [spool], bar)
             jobs = plan(spool)
@@ -96,7 +90,7 @@ class Preparation:
         """Replace the shards ``wrong`` of a finished folder; the others stay where runs may be reading them."""
         names = ", ".join(wrong)
         warnings.warn(f"{self.folder}: {names} damaged, made again", RuntimeWarning, stacklevel=4)
-        with workshop(self.folder) as work, _progress(self.progress) as bar:
+        with workshop(self.folder) as work, progress_bar(self.progress) as bar:
             shutil.copytree(self.folder / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
             spool = self.spool(work, bar)
             jobs = [job for job in plan(spool) if job.name in wrong]
@@ -201,7 +195,8 @@ def _division(spool: Spool, config: DataConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(shown: bool) -> Iterator[Progress]:
+def progress_bar(shown: bool) -> Iterator[Progress]:
+    """A display of what is done and what is left, on standard error."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -64,7 +64,7 @@ class BlockSampler:
         return self.windows(first + start, first + stop)
 
     def windows(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """Windows ``first`` to ``last - 1`` of the sequence: ``input_ids`` and ``labels``, ``(last - first, T)`` each."""
+        """Windows ``first`` to ``last - 1`` of the sequence: ``input_ids``, ``labels``, ``(last - first, T)`` each."""
         begins, length = self.window_starts(first, last), self.block_size + 1
         if isinstance(self._tokens, TokenArray):
             blocks = self._tokens.windows(begins, length)

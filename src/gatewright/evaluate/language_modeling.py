@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 
@@ -37,10 +37,13 @@ class Evaluation:
     sequences: NDArray[np.float64] = field(repr=False, compare=False)
     """nll and number of scored tokens of each sequence, ``(sequences, 2)``: what the noise of a comparison that comes
     from the choice of the text is estimated from."""
+    by_source: Mapping[str, float] = field(default_factory=dict)
+    """val_loss of each source of a mixture."""
 
     def numbers(self) -> dict[str, float | None]:
         """The ``val_…`` numbers by name, as they stand in metrics.jsonl."""
-        return {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+        own = {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+        return own | {f"val_loss_{source}": loss for source, loss in self.by_source.items()}
 
     def as_dict(self) -> dict[str, float | None]:
         """The numbers and the count of tokens they are over."""
@@ -108,6 +111,32 @@ def summarise(tables: Sequence[NDArray[np.float64]], units: Units | None = None)
         val_token_accuracy=guessed / tokens,
         tokens=int(tokens),
         sequences=table[:, :2],
+    )
+
+
+def mixed(evaluations: Mapping[str, tuple[Evaluation, Units]], shares: Mapping[str, float]) -> Evaluation:
+    """The numbers of a mixture, in which each source counts by its share however much of its text was scored.
+
+    With q the shares: val_loss = Σ q · val_loss of a source, and likewise the accuracy. Perplexities per word and byte
+    are of a text that is mixed so: exp(val_loss / Σ q · words / tokens).
+    """
+    parts = {name: (shares[name], *found) for name, found in evaluations.items()}
+    loss = sum(share * found.val_loss for share, found, _ in parts.values())
+    tokens = sum(found.tokens for _, found, _ in parts.values())
+    words = sum(share * units.words / units.tokens for share, _, units in parts.values())
+    size = sum(share * units.bytes / units.tokens for share, _, units in parts.values())
+    return Evaluation(
+        val_loss=loss,
+        val_perplexity=_exp(loss),
+        val_perplexity_word=_exp(loss / words) if words else None,
+        val_perplexity_byte=_exp(loss / size) if size else None,
+        val_token_accuracy=sum(share * found.val_token_accuracy for share, found, _ in parts.values()),
+        tokens=tokens,
+        # weighed, so that their sums have the loss of the mixture as ratio
+        sequences=np.concatenate(
+            [found.sequences * (share * tokens / found.tokens) for share, found, _ in parts.values()]
+        ),
+        by_source={name: found.val_loss for name, (_, found, _) in parts.items()},
     )
 
 
