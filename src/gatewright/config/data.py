@@ -37,6 +37,7 @@ class DataConfig:
         "tokenizer", "who sets model.vocab_size; with model it must hold all of the tokenizer's tokens"
     )
     processes: int | None = knob(None, "processes that tokenize a corpus of several shards; null: one for each core")
+    document_masking: bool = knob(False, "tokens see their own document alone, and its positions begin at 0")
     cache_dir: str | None = knob(
         None, "where prepared tokens are kept; null: $GATEWRIGHT_CACHE or the platform's place"
     )

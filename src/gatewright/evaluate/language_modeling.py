@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import IGNORED, Units
+from gatewright.data.documents import apart
 from gatewright.errors import RunError
 
 CHUNK = 4096  # positions whose float32 logits are in memory at once
@@ -69,10 +70,11 @@ def score(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    separator: int | None = None,
 ) -> list[NDArray[np.float64]]:
     """For each batch the sequences' sum of losses, number of scored tokens, and how many of them were guessed.
 
-    Arrays of shape ``(B, 3)``.
+    ``separator``: the token with which documents begin, where each is to be seen alone. Arrays of shape ``(B, 3)``.
     """
     device = next(model.parameters()).device
     tables = []
@@ -82,7 +84,7 @@ def score(
         with torch.no_grad():
             for input_ids, labels in batches:
                 with autocast():
-                    logits = model(input_ids.to(device)).logits  # (B, T, V)
+                    logits = model(input_ids.to(device), **apart(input_ids, separator, device)).logits  # (B, T, V)
                 flat = labels.to(device).flatten()
                 losses, guessed = [], []
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):

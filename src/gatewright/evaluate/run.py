@@ -39,4 +39,5 @@ def evaluate_run(
     check_same_content(data.describe(), run.environment.get("data"), run.path)
     model = run.load(folder).to(where)
     text = held_out(data, length, rows, tokens or config.train.eval_tokens)
-    return text.evaluation(score(model, text.batches, arithmetic.autocast))
+    separator = data.tokenizer.eot_id if config.data.document_masking else None
+    return text.evaluation(score(model, text.batches, arithmetic.autocast, separator))

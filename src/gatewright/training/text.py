@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gatewright.config import Config
 from gatewright.data import IGNORED, BlockSampler, Mixture, MixtureSampler, TokenizedCorpus, prepare
+from gatewright.data.documents import apart
 from gatewright.errors import RunError, UserError
 from gatewright.evaluate.held_out import held_out
 from gatewright.evaluate.language_modeling import score
@@ -80,6 +81,8 @@ class TokenUpdater(Updater):
     """
 
     sampler: Sampler
+    separator: int | None = None
+    """The token with which documents begin, where each is to be seen alone."""
 
     def backward(self, step: int, forward: nn.Module) -> Gradients:
         """The step's rows, in micro-batches of ``train.batch_size``."""
@@ -95,7 +98,10 @@ class TokenUpdater(Updater):
             with self.parallel.accumulating(forward, number == len(micro_batches)):
                 with self.precision.autocast():
                     output = forward(
-                        to_device(micro_ids, device), targets=to_device(micro_labels, device), reduction="sum"
+                        to_device(micro_ids, device),
+                        targets=to_device(micro_labels, device),
+                        reduction="sum",
+                        **apart(micro_ids, self.separator, device),
                     )
                 share: Tensor = output.cross_entropy / targets
                 loss += share.detach()
@@ -115,13 +121,14 @@ class TextUpdater(TokenUpdater):
     def __init__(self, work: TextWork, equipment: Equipment) -> None:
         super().__init__(equipment)
         self.work, self.sampler = work, work.sampler
+        self.separator = work.tokenizer.eot_id if equipment.config.data.document_masking else None
 
     def evaluate(self) -> Outcome:
         """Loss, perplexities and accuracy on the fixed validation batches."""
         batches, processes = self.work.validation.batches, self.parallel.world_size
         turns = -(-len(batches) // processes)  # every process takes as many, for all have to meet in each pass
         mine = [batches[min(turn * processes + self.parallel.rank, len(batches) - 1)] for turn in range(turns)]
-        tables = self.parallel.gather(score(self.forward, mine, self.precision.autocast))
+        tables = self.parallel.gather(score(self.forward, mine, self.precision.autocast, self.separator))
         found = self.work.validation.evaluation([tables[n % processes][n // processes] for n in range(len(batches))])
         return Outcome(found.numbers(), sequences=found.sequences)
 
