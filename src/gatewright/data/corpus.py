@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,11 @@ class TokenizedCorpus:
         if wrong := damaged(self.folder, self.index, contents=True):
             raise RunError(f"{self.folder}: {', '.join(wrong)} differ from what was prepared")
 
-    def _size(self, split: str) -> dict[str, int]:
+    def _size(self, split: str) -> dict[str, Any]:
         shards = shards_of(self.index, split)
         sums = {key: sum(getattr(shard, key) for shard in shards) for key in ("tokens", "documents", "bytes", "words")}
-        return {**sums, "shards": len(shards)}
+        whole = hashlib.sha256("".join(shard.sha256 for shard in shards).encode())
+        return {**sums, "shards": len(shards), "sha256": whole.hexdigest()}
 
 
 def shards_of(index: dict[str, Any], split: str) -> list[Shard]:

@@ -38,12 +38,16 @@ def encode(
     """
     size = sum(split.bytes for split in spool.sizes.values())
     processes = min(processes or usable_cores(), len(jobs), size // shards.SMALLEST)
-    if processes > 1:
-        _in_processes(work, jobs, processes, on_bytes)
-    elif jobs:
-        tokenizer = load_tokenizer(work / "tokenizer")
-        for job in jobs:
-            encode_shard(work, job, spool, tokenizer, on_bytes)
+    try:
+        if processes > 1:
+            _in_processes(work, jobs, processes, on_bytes)
+        elif jobs:
+            tokenizer = load_tokenizer(work / "tokenizer")
+            for job in jobs:
+                encode_shard(work, job, spool, tokenizer, on_bytes)
+    finally:
+        for left in work.glob(f".*{shards.PART}"):  # by processes that were killed, now or earlier
+            left.unlink()
 
 
 def _in_processes(work: Path, jobs: Sequence[Job], processes: int, on_bytes: Callable[[int], None]) -> None:

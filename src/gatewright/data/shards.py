@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from array import array
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ SMALLEST, LARGEST, PARTS = 2**24, 2**28, 64
 """A shard holds a 64th of the text, but at least 16 MiB of it and at most 256 MiB (and the document it ends in)."""
 
 SPLITS = ("train", "validation")
+PART = ".part"
+"""Ending of files that are being written."""
 DISK_FAILED = 3
 """Exit status of a process that could not read or write; the error's number is the last line of what it said."""
 
@@ -112,15 +115,16 @@ def encode_shard(
 ) -> None:
     """Encode the documents of ``job`` into ``folder``, each followed by the separator.
 
-    The record that `made` reads is written last, so that a shard without one is no shard. Memory stays flat: it holds
-    one batch of texts and their tokens, and 8 bytes for each document of the shard.
+    Files get their names when they are complete, and the record that `made` reads comes last: a shard without one is no
+    shard. Memory stays flat: it holds one batch of texts and their tokens, and 8 bytes for each document of the shard.
     """
     offsets = array("q", [0])
     size = words = 0
     dtype = token_dtype(tokenizer.vocab_size)
     separator = np.array(tokenizer.eot_id, dtype=dtype).tobytes()
-    tokens_file, offsets_file = shard_files(folder, job.name)
     digest = hashlib.sha256()
+    final = shard_files(folder, job.name)
+    tokens_file, offsets_file = parts = [folder / f".{path.name}.{os.getpid()}{PART}" for path in final]
     with tokens_file.open("wb") as file:
         for batch in in_batches(spool.texts(job.split, job.first, job.last)):
             rows = tokenizer.encode_batch(batch)
@@ -136,8 +140,9 @@ def encode_shard(
     raw = np.asarray(offsets, dtype="<i8").tobytes()
     offsets_file.write_bytes(raw)
     digest.update(raw)
-    for path in (tokens_file, offsets_file):
-        sync_file(path)
+    for part, path in zip(parts, final, strict=True):
+        sync_file(part)
+        part.replace(path)
     shard = Shard(offsets[-1], len(offsets) - 1, size, words, digest.hexdigest())
     write_atomic(record_of(folder, job), json.dumps(asdict(shard)))
 
@@ -160,11 +165,17 @@ def digest_of(folder: Path, name: str) -> str:
 def main() -> None:
     """Make one shard, in a process of its own: folder, split, number, first and last document as arguments."""
     folder, split, *numbers = sys.argv[1:]
-    work = Path(folder)
+    work, parent = Path(folder), os.getppid()
+
+    def end_with_parent(count: int) -> None:
+        if os.getppid() != parent:  # it was killed, and could not take this process with it
+            sys.exit(1)
+
     spool = Spool.open(work / "spool")
     assert spool is not None
     try:
-        encode_shard(work, Job(split, *map(int, numbers)), spool, load_tokenizer(work / "tokenizer"))
+        job, tokenizer = Job(split, *map(int, numbers)), load_tokenizer(work / "tokenizer")
+        encode_shard(work, job, spool, tokenizer, end_with_parent)
     except OSError as error:
         print(error.errno, file=sys.stderr)
         sys.exit(DISK_FAILED)
