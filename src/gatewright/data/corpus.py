@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gatewright.data.shards import SPLITS, Shard, digest_of, shard_files, shard_name
 from gatewright.data.token_array import TokenArray
 from gatewright.data.tokenization import Tokenizer, load_tokenizer
 from gatewright.errors import RunError
 
 INDEX = "index.json"
-SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,32 +35,56 @@ class TokenizedCorpus:
         if index is None:
             raise RunError(f"{folder}: the prepared data are damaged")
         tokenizer = load_tokenizer(folder / "tokenizer")
-        train, validation = (TokenArray(folder, split, index["dtype"], f"{label}, {split}") for split in SPLITS)
+        train, validation = (
+            TokenArray(folder, split, shards_of(index, split), index["dtype"], f"{label}, {split}") for split in SPLITS
+        )
         return cls(folder, tokenizer, train, validation, source, index)
 
     def describe(self) -> dict[str, Any]:
         """Source, content hash, division and tokenizer, and documents, tokens, bytes and words of each split."""
         facts = {key: self.index[key] for key in ("content_sha256", "division", "tokenizer", "dtype")}
-        return {"source": self.source, **facts, **{split: dict(self.index["splits"][split]) for split in SPLITS}}
+        return {"source": self.source, **facts, **{split: self._size(split) for split in SPLITS}}
 
     def verify(self) -> None:
-        """Read all tokens and compare them with their digests; raises `RunError` if they differ."""
-        for array in (self.train, self.validation):
-            with array.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != self.index["splits"][array.split]["sha256"]:
-                raise RunError(f"{array.path}: differs from what was prepared; delete {self.folder} and start again")
+        """Read all shards and compare them with their digests; raises `RunError` naming those that differ."""
+        if wrong := damaged(self.folder, self.index, contents=True):
+            raise RunError(f"{self.folder}: {', '.join(wrong)} differ from what was prepared")
+
+    def _size(self, split: str) -> dict[str, Any]:
+        shards = shards_of(self.index, split)
+        sums = {key: sum(getattr(shard, key) for shard in shards) for key in ("tokens", "documents", "bytes", "words")}
+        whole = hashlib.sha256("".join(shard.sha256 for shard in shards).encode())
+        return {**sums, "shards": len(shards), "sha256": whole.hexdigest()}
+
+
+def shards_of(index: dict[str, Any], split: str) -> list[Shard]:
+    """What the index knows of the shards of a split, in order."""
+    return [Shard(**facts) for facts in index["splits"][split]]
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """The index of a finished folder; None where there is none or where a file has not the size it should have."""
-    path = folder / INDEX
-    if not path.is_file():
+    """The index of a finished folder; None where there is none, or none that can be read."""
+    try:
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        for split in SPLITS:
+            shards_of(index, split)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    width = int(index["dtype"][-1])
-    for split in SPLITS:
-        tokens = folder / f"{split}.bin"
-        if not tokens.is_file() or tokens.stat().st_size != width * index["splits"][split]["tokens"]:
-            return None
     return index
+
+
+def damaged(folder: Path, index: dict[str, Any], contents: bool) -> list[str]:
+    """The names of shards that are missing, of the wrong size or, where ``contents`` are read, of another digest."""
+    width = int(index["dtype"][-1])
+    wrong = []
+    for split in SPLITS:
+        for number, shard in enumerate(shards_of(index, split)):
+            name = shard_name(split, number)
+            sizes = (width * shard.tokens, 8 * (shard.documents + 1))
+            there = all(
+                path.is_file() and path.stat().st_size == size
+                for path, size in zip(shard_files(folder, name), sizes, strict=True)
+            )
+            if not there or (contents and digest_of(folder, name) != shard.sha256):
+                wrong.append(name)
+    return wrong
