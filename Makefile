@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test lint format bench docs clean
+.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test lint format bench bench-data docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -54,6 +54,9 @@ format: .venv/dev  ## put the code into shape
 
 bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in one interleaved run
 	$(BIN)/python benchmarks/train_step.py --precision bf16 --compiled
+
+bench-data: .venv/dev  ## tokens prepared a second and core, and peak memory, by one process and by two
+	$(BIN)/python benchmarks/prepare_data.py
 
 docs: .venv/core  ## write docs/parts.md and docs/configuration.md from the code
 	$(BIN)/python docs/generate.py

@@ -259,6 +259,7 @@ def test_runs_start_from_runs_of_our_own_models(tiny: Callable[..., Config], con
         (["model.block_size=65"], "model.block_size=65: the context of init="),
         (["init=lama"], "did you mean 'llama'"),
         (["init=./nowhere"], "no such folder"),
+        (["data.document_masking=true"], "data.document_masking: init=llama is a model of transformers"),
     ],
 )
 def test_mistakes_are_named_when_the_configuration_is_read(

@@ -12,6 +12,7 @@ from gatewright.terminal import visible
 
 # each adds its verbs; their order is that of --help
 from gatewright.cli import runs  # noqa: F401  # isort: skip
+from gatewright.cli import corpora  # noqa: F401  # isort: skip
 from gatewright.cli import evaluation  # noqa: F401  # isort: skip
 from gatewright.cli import studies  # noqa: F401  # isort: skip
 from gatewright.cli import reasoning  # noqa: F401  # isort: skip

@@ -47,6 +47,8 @@ class Config:
         for block in (self.patch, self.rl):
             if block is not None:
                 block.validate()
+        if self.task is not None and self.data.document_masking:
+            raise UserError("data.document_masking is for text; a task's questions are not packed")
         if self.rl is not None and self.task is None:
             raise UserError("rl needs task=, what to learn")
 

@@ -126,6 +126,18 @@ def padded(case: ModelCase) -> None:
     demand_close(loss, separate, "summed loss", atol=1e-8)
 
 
+@line(MODEL)
+def documents(case: ModelCase) -> None:
+    """Documents that are packed into rows and kept apart have the logits that each has alone."""
+    model, ids = case.build(), case.ids()
+    lengths = ((5, 1, ids.shape[1] - 6), (1, ids.shape[1] - 4, 3))
+    numbers = torch.stack([torch.arange(3).repeat_interleave(torch.tensor(row)) for row in lengths])
+    packed = model(ids, documents=numbers).logits
+    for row, found, parts in zip(ids, packed, lengths, strict=True):
+        for own, logits in zip(row.split(parts), found.split(parts), strict=True):
+            demand_close(logits, model(own[None]).logits[0], f"logits of a document of {len(own)}", atol=EXACT)
+
+
 @line(MODEL, name="saved")
 def model_saved(case: ModelCase) -> None:
     """The model goes through safetensors (shared tensors once) and computes the same, bit for bit."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import filelock
 
 from gatewright.errors import RunError, UserError
-from gatewright.files import sync_folder
+from gatewright.files import sync_file, sync_folder
 
 
 @contextmanager
@@ -36,44 +34,46 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def made_whole(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes the name ``folder`` if the block ends without an error.
+def workshop(folder: Path) -> Iterator[Path]:
+    """Yield the folder beside ``folder`` in which it is being made; what an earlier attempt left is still there.
 
-    Call it inside `locked`. What killed processes left is removed first, and so is a damaged ``folder``. Raises
-    `RunError` on a full disk, `UserError` where the cache cannot be written.
+    Call it inside `locked`. It is emptied when the block ends well, and on a `UserError`, for then it is of no more
+    use. Raises `RunError` on a full disk, `UserError` where the cache cannot be written.
     """
-    prefix = f".{folder.name}."
-    temporary: Path | None = None
+    work = folder.with_name(f".{folder.name}.partial")
     try:
-        for left in folder.parent.glob(f"{prefix}*.partial"):
-            shutil.rmtree(left)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=".partial"))
-        yield temporary
-        for written in [*temporary.rglob("*"), temporary]:
-            _sync(written)
+        work.mkdir(exist_ok=True)
+        yield work
+        shutil.rmtree(work, ignore_errors=True)
+    except UserError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    except OSError as error:
+        _explain(work, error)
+        raise
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """The `workshop` of ``folder``, which takes its name if the block ends without an error."""
+    with workshop(folder) as work:
+        yield work
+        for written in [*work.rglob("*"), work]:
+            if written.is_dir():
+                sync_folder(written)
+            else:
+                sync_file(written)
         if folder.exists():
             shutil.rmtree(folder)
-        temporary.rename(folder)
+        work.rename(folder)
         sync_folder(folder.parent)
-    except OSError as error:
-        _explain(folder.parent, error)
-        raise
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        sync_folder(path)
-    else:
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-
-
-def _explain(cache: Path, error: OSError) -> None:
+def _explain(place: Path, error: OSError) -> None:
     """Raise what a system error means to the user, if it is one of those a cache meets."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise RunError(f"{cache}: the disk is full; the prepared data were not written (data.cache_dir)") from error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full (data.cache_dir says where)" if full else error.strerror
+        raise RunError(f"{place}: {what}; the same command goes on from there") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        raise UserError(f"{cache}: cannot be written ({error.strerror}); set data.cache_dir") from error
+        raise UserError(f"{place}: cannot be written ({error.strerror}); set data.cache_dir") from error

@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from gatewright.data.shards import SPLITS, Shard, digest_of, shard_files, shard_name, token_dtype
 from gatewright.data.token_array import TokenArray
 from gatewright.data.tokenization import Tokenizer, load_tokenizer
 from gatewright.errors import RunError, UserError
-from gatewright.reading import misfit, read_array, read_json_object
+from gatewright.reading import misfit, read_json_object
 
 INDEX = "index.json"
-SPLITS = ("train", "validation")
-READ_AT_EVERY_START = 2**26
-
-_SHARD = {"tokens": int, "documents": int, "bytes": int, "words": int, "sha256": str}
 FORM = {
-    "content_sha256": str, "division": dict, "tokenizer": dict, "dtype": str,
-    "splits": dict.fromkeys(SPLITS, _SHARD),
+    "content_sha256": str, "division": dict, "tokenizer": {"vocab_size": int}, "dtype": str,
+    "splits": dict.fromkeys(SPLITS, list),
 }  # fmt: skip
+SHARD = {"tokens": int, "documents": int, "bytes": int, "words": int, "sha256": str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,51 +40,60 @@ class TokenizedCorpus:
         if index is None:
             raise RunError(f"{folder}: the prepared data are damaged")
         tokenizer = load_tokenizer(folder / "tokenizer")
-        train, validation = (TokenArray(folder, split, index["dtype"], f"{label}, {split}") for split in SPLITS)
+        train, validation = (
+            TokenArray(folder, split, shards_of(index, split), index["dtype"], f"{label}, {split}") for split in SPLITS
+        )
         return cls(folder, tokenizer, train, validation, source, index)
 
     def describe(self) -> dict[str, Any]:
         """Source, content hash, division and tokenizer, and documents, tokens, bytes and words of each split."""
         facts = {key: self.index[key] for key in ("content_sha256", "division", "tokenizer", "dtype")}
-        return {"source": self.source, **facts, **{split: dict(self.index["splits"][split]) for split in SPLITS}}
+        return {"source": self.source, **facts, **{split: self._size(split) for split in SPLITS}}
 
     def verify(self) -> None:
-        """Read all tokens and compare them with their digests; raises `RunError` if they differ."""
-        for array in (self.train, self.validation):
-            if _sha256(array.path) != self.index["splits"][array.split]["sha256"]:
-                raise RunError(f"{array.path}: differs from what was prepared; delete {self.folder} and start again")
+        """Read all shards and compare them with their digests; raises `RunError` naming those that differ."""
+        if wrong := damaged(self.folder, self.index, contents=True):
+            raise RunError(f"{self.folder}: {', '.join(wrong)} differ from what was prepared")
+
+    def _size(self, split: str) -> dict[str, Any]:
+        shards = shards_of(self.index, split)
+        sums = {key: sum(getattr(shard, key) for shard in shards) for key in ("tokens", "documents", "bytes", "words")}
+        whole = hashlib.sha256("".join(shard.sha256 for shard in shards).encode())
+        return {**sums, "shards": len(shards), "sha256": whole.hexdigest()}
+
+
+def shards_of(index: dict[str, Any], split: str) -> list[Shard]:
+    """What the index knows of the shards of a split, in order."""
+    return [Shard(**facts) for facts in index["splits"][split]]
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """The index of a finished folder; None where there is none, or where a file is not what the index says.
-
-    Up to `READ_AT_EVERY_START` bytes the tokens themselves are compared with their digests, of more only their number.
-    """
+    """The index of a finished folder; None where there is none, or none that can be read."""
     try:
         index = read_json_object(folder / INDEX)
-        if misfit(index, FORM) is not None or index["dtype"] not in ("<u2", "<u4"):
-            return None
-        for split in SPLITS:
-            facts, tokens = index["splits"][split], folder / f"{split}.bin"
-            size = tokens.stat().st_size
-            if not 0 < size == int(index["dtype"][-1]) * facts["tokens"]:
-                return None
-            offsets = read_array(folder / f"{split}.offsets.npy")
-            if (
-                [*offsets.shape] != [facts["documents"] + 1]
-                or offsets.dtype != np.int64
-                or (np.diff(offsets) < 1).any()
-            ):
-                return None
-            if (offsets[0], offsets[-1]) != (0, facts["tokens"]):
-                return None
-            if size <= READ_AT_EVERY_START and _sha256(tokens) != facts["sha256"]:
-                return None
-    except (UserError, OSError, KeyError, IndexError):
+    except UserError:
         return None
-    return index
+    if misfit(index, FORM) is not None or index["dtype"] != token_dtype(index["tokenizer"]["vocab_size"]):
+        return None
+    facts = [each for split in SPLITS for each in index["splits"][split]]
+    sound = all(
+        isinstance(each, dict) and each.keys() == SHARD.keys() and misfit(each, SHARD) is None for each in facts
+    )
+    return index if sound and all(each["tokens"] > 0 and each["documents"] > 0 for each in facts) else None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def damaged(folder: Path, index: dict[str, Any], contents: bool) -> list[str]:
+    """The names of shards that are missing, of the wrong size or, where ``contents`` are read, of another digest."""
+    width = int(index["dtype"][-1])
+    wrong = []
+    for split in SPLITS:
+        for number, shard in enumerate(shards_of(index, split)):
+            name = shard_name(split, number)
+            sizes = (width * shard.tokens, 8 * (shard.documents + 1))
+            there = all(
+                path.is_file() and path.stat().st_size == size
+                for path, size in zip(shard_files(folder, name), sizes, strict=True)
+            )
+            if not there or (contents and digest_of(folder, name) != shard.sha256):
+                wrong.append(name)
+    return wrong

@@ -28,7 +28,7 @@ def evaluation_batches(
 
     Raises `UserError` for fewer than two tokens and for sizes below 1.
     """
-    array = tokens.tokens if isinstance(tokens, TokenArray) else np.asarray(tokens)
+    array = tokens if isinstance(tokens, TokenArray) else np.asarray(tokens)
     label = tokens.label if isinstance(tokens, TokenArray) else "the validation tokens"
     for name, value in (("block_size", block_size), ("batch_size", batch_size), ("eval_tokens", max_tokens)):
         if value is not None and value < 1:

@@ -34,7 +34,7 @@ class BlockSampler:
 
     def __init__(self, tokens: TokenArray | NDArray[Any], block_size: int, batch_size: int, seed: int) -> None:
         self.label = tokens.label if isinstance(tokens, TokenArray) else "the corpus"
-        self._tokens = tokens.tokens if isinstance(tokens, TokenArray) else np.asarray(tokens)
+        self._tokens = tokens if isinstance(tokens, TokenArray) else np.asarray(tokens)
         for name, value, least in (("block_size", block_size, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
                 raise UserError(f"{name}={value}: must be at least {least}")
@@ -47,7 +47,6 @@ class BlockSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.windows_per_epoch = len(self._tokens) // block_size
-        self._within = np.arange(block_size + 1)
         self._orders: OrderedDict[int, tuple[int, NDArray[Any]]] = OrderedDict()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -62,8 +61,15 @@ class BlockSampler:
         if step < 0 or not 0 <= start < stop <= self.batch_size:
             raise ValueError(f"step {step}, rows {start}:{stop} of batches of {self.batch_size}")
         first = step * self.batch_size
-        begins = self.window_starts(first + start, first + stop)
-        blocks = self._tokens.take(begins[:, None] + self._within, mode="wrap").astype(np.int64)
+        return self.windows(first + start, first + stop)
+
+    def windows(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Windows ``first`` to ``last - 1`` of the sequence: ``input_ids``, ``labels``, ``(last - first, T)`` each."""
+        begins, length = self.window_starts(first, last), self.block_size + 1
+        if isinstance(self._tokens, TokenArray):
+            blocks = self._tokens.windows(begins, length)
+        else:
+            blocks = self._tokens.take(begins[:, None] + np.arange(length), mode="wrap").astype(np.int64)
         # Copies, so that both are contiguous.
         return torch.from_numpy(blocks[:, :-1].copy()), torch.from_numpy(blocks[:, 1:].copy())
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+"""`split_key` of each document, ``(documents,)``."""
+
+BUCKET_BITS = 16
+"""Keys are counted by so many leading bits before any of them are sorted."""
 
 
 def split_key(text: bytes, seed: int) -> int:
@@ -17,19 +25,34 @@ def split_key(text: bytes, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8, key=str(seed).encode()).digest(), "little")
 
 
-def held_out(keys: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
-    """The documents with the smallest keys: as near to ``fraction`` of them as possible, at least one, never all.
+def last_held_out(keys: Callable[[], Iterable[Keys]], fraction: float) -> int:
+    """The largest key that is held out; documents with this or a smaller one are for validation.
 
-    ``keys`` (documents,) holds `split_key` of each; the result marks those for validation. Drawing by rank and not by a
-    threshold on the key keeps the share also in a corpus of a few documents. Raises `ValueError` if all are alike.
+    They are as near to ``fraction`` of all documents as possible, at least one, never all. Drawing by rank and not by a
+    threshold on the key keeps the share also in a corpus of a few documents. ``keys()`` gives the keys in blocks, and
+    is called twice: first keys are counted by their leading bits, then only those that share them with the one looked
+    for are sorted, so that memory does not grow with the documents. Raises `ValueError` if all are alike.
     """
-    ranked, copies = np.unique(keys, return_counts=True)
-    if len(ranked) < 2:
+    shift = np.uint64(64 - BUCKET_BITS)
+    buckets = np.zeros(2**BUCKET_BITS, dtype=np.int64)
+    for block in keys():
+        buckets += np.bincount((block >> shift).astype(np.int64), minlength=len(buckets))
+    until = np.cumsum(buckets)
+    wanted = fraction * int(until[-1])
+    bucket = int(np.searchsorted(until, max(wanted, 1)))
+    before = int(until[bucket - 1]) if bucket else 0
+    counts: Counter[int] = Counter()
+    for block in keys():
+        ranked, copies = np.unique(block[block >> shift == bucket], return_counts=True)
+        counts.update(dict(zip(ranked.tolist(), copies.tolist(), strict=True)))
+    ends = [(before, (bucket << int(shift)) - 1)] if before else []  # all of the buckets before
+    for key in sorted(counts):
+        before += counts[key]
+        ends.append((before, key))
+    allowed = [(abs(taken - wanted), key) for taken, key in ends if taken < int(until[-1])]
+    if not allowed:
         raise ValueError("documents can only be divided where at least two differ")
-    taken = np.cumsum(copies)[:-1]
-    nearest = int(np.argmin(np.abs(taken - fraction * len(keys))))
-    chosen: NDArray[np.bool_] = keys <= ranked[nearest]
-    return chosen
+    return min(allowed)[1]
 
 
 def cut_position(characters: int, fraction: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import IGNORED, Units
+from gatewright.data.documents import apart
 from gatewright.errors import RunError
 
 CHUNK = 4096  # positions whose float32 logits are in memory at once
@@ -37,10 +38,13 @@ class Evaluation:
     sequences: NDArray[np.float64] = field(repr=False, compare=False)
     """nll and number of scored tokens of each sequence, ``(sequences, 2)``: what the noise of a comparison that comes
     from the choice of the text is estimated from."""
+    by_source: Mapping[str, float] = field(default_factory=dict)
+    """val_loss of each source of a mixture."""
 
     def numbers(self) -> dict[str, float | None]:
         """The ``val_…`` numbers by name, as they stand in metrics.jsonl."""
-        return {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+        own = {name: value for name, value in asdict(self).items() if name.startswith("val_")}
+        return own | {f"val_loss_{source}": loss for source, loss in self.by_source.items()}
 
     def as_dict(self) -> dict[str, float | None]:
         """The numbers and the count of tokens they are over."""
@@ -66,10 +70,11 @@ def score(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    separator: int | None = None,
 ) -> list[NDArray[np.float64]]:
     """For each batch the sequences' sum of losses, number of scored tokens, and how many of them were guessed.
 
-    Arrays of shape ``(B, 3)``.
+    ``separator``: the token with which documents begin, where each is to be seen alone. Arrays of shape ``(B, 3)``.
     """
     device = next(model.parameters()).device
     tables = []
@@ -79,7 +84,7 @@ def score(
         with torch.no_grad():
             for input_ids, labels in batches:
                 with autocast():
-                    logits = model(input_ids.to(device)).logits  # (B, T, V)
+                    logits = model(input_ids.to(device), **apart(input_ids, separator, device)).logits  # (B, T, V)
                 flat = labels.to(device).flatten()
                 losses, guessed = [], []
                 for part, target in zip(logits.flatten(0, 1).split(CHUNK), flat.split(CHUNK), strict=True):
@@ -108,6 +113,32 @@ def summarise(tables: Sequence[NDArray[np.float64]], units: Units | None = None)
         val_token_accuracy=guessed / tokens,
         tokens=int(tokens),
         sequences=table[:, :2],
+    )
+
+
+def mixed(evaluations: Mapping[str, tuple[Evaluation, Units]], shares: Mapping[str, float]) -> Evaluation:
+    """The numbers of a mixture, in which each source counts by its share however much of its text was scored.
+
+    With q the shares: val_loss = Σ q · val_loss of a source, and likewise the accuracy. Perplexities per word and byte
+    are of a text that is mixed so: exp(val_loss / Σ q · words / tokens).
+    """
+    parts = {name: (shares[name], *found) for name, found in evaluations.items()}
+    loss = sum(share * found.val_loss for share, found, _ in parts.values())
+    tokens = sum(found.tokens for _, found, _ in parts.values())
+    words = sum(share * units.words / units.tokens for share, _, units in parts.values())
+    size = sum(share * units.bytes / units.tokens for share, _, units in parts.values())
+    return Evaluation(
+        val_loss=loss,
+        val_perplexity=_exp(loss),
+        val_perplexity_word=_exp(loss / words) if words else None,
+        val_perplexity_byte=_exp(loss / size) if size else None,
+        val_token_accuracy=sum(share * found.val_token_accuracy for share, found, _ in parts.values()),
+        tokens=tokens,
+        # weighed, so that their sums have the loss of the mixture as ratio
+        sequences=np.concatenate(
+            [found.sequences * (share * tokens / found.tokens) for share, found, _ in parts.values()]
+        ),
+        by_source={name: found.val_loss for name, (_, found, _) in parts.items()},
     )
 
 

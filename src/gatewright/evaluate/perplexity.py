@@ -105,17 +105,18 @@ def evaluate_text(
 
 def _check_unseen(target: RunTarget, text: EvaluationText) -> None:
     """Raise `UserError` if ``text`` is held out by another split of the run's own source: it may have learned it."""
-    learned = target.run.environment.get("data") or {}
-    if all(learned.get(key) != text.corpus[key] for key in ("source", "content_sha256")):
-        return
-    here, there = text.corpus["division"], learned.get("division") or {}
-    for key in sorted(here.keys() & there.keys()):
-        if here[key] != there[key]:
-            name = "data.split_seed" if key == "seed" else f"data.{key}"
-            raise UserError(
-                f"{target.name} was trained on this source with {name}={there[key]}, so it may have learned this text, "
-                f"held out with {name}={here[key]}; repeat the data.… keys of the run"
-            )
+    data = target.run.environment.get("data") or {}
+    for learned in data.get("sources", {"": data}).values():  # those of a mixture, or the only one
+        if all(learned.get(key) != text.corpus[key] for key in ("source", "content_sha256")):
+            continue
+        here, there = text.corpus["division"], learned.get("division") or {}
+        for key in sorted(here.keys() & there.keys()):
+            if here[key] != there[key]:
+                name = "data.split_seed" if key == "seed" else f"data.{key}"
+                raise UserError(
+                    f"{target.name} was trained on this source with {name}={there[key]}, so it may have learned this "
+                    f"text, held out with {name}={here[key]}; repeat the data.… keys of the run"
+                )
 
 
 def windows(ids: NDArray[np.int64], prefix_id: int, length: int) -> Iterator[Row]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gatewright.data import evaluation_batches, prepare, text_units
-from gatewright.evaluate.language_modeling import Evaluation, evaluate
+from gatewright.data import prepare
+from gatewright.evaluate.held_out import held_out
+from gatewright.evaluate.language_modeling import Evaluation, score
 from gatewright.evaluate.target import RunTarget
 from gatewright.hardware.device import resolve_device
 from gatewright.run import Run
@@ -37,5 +38,6 @@ def evaluate_run(
     data = prepare(config.data)
     check_same_content(data.describe(), run.environment.get("data"), run.path)
     model = run.load(folder).to(where)
-    batches = evaluation_batches(data.validation, length, rows, tokens or config.train.eval_tokens)
-    return evaluate(model, batches, units=text_units(data, batches), autocast=arithmetic.autocast)
+    text = held_out(data, length, rows, tokens or config.train.eval_tokens)
+    separator = data.tokenizer.eot_id if config.data.document_masking else None
+    return text.evaluation(score(model, text.batches, arithmetic.autocast, separator))

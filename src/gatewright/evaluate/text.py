@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gatewright.config import DataConfig, load_config
-from gatewright.data import prepare
+from gatewright.data import Mixture, prepare
 from gatewright.data.words import count_words
 from gatewright.errors import UserError
 
@@ -68,9 +68,11 @@ def evaluation_text(config: DataConfig, max_bytes: int | None = DEFAULT_BYTES) -
     """The first ``max_bytes`` of the validation split of ``config``: whole documents, and a part of the last one.
 
     The cut is made in the text, before any tokenizer sees it, and between two characters. ``config.tokenizer`` plays no
-    part. Raises `UserError` as `prepare` does, and for a limit so small that it leaves nothing.
+    part. Raises `UserError` as `prepare` does, for a mixture, and for a limit so small that it leaves nothing.
     """
     corpus = prepare(replace(config, tokenizer="byte"), progress=sys.stderr.isatty())
+    if isinstance(corpus, Mixture):
+        raise UserError("data.sources: a text to compare models on is one source; score each on its own")
     held_out = corpus.validation
     left = len(held_out) if max_bytes is None else max_bytes
     documents: list[str] = []

@@ -79,6 +79,7 @@ class LanguageModel(Trunk):
         positions: Tensor | None = None,
         cache: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
+        documents: Tensor | None = None,
         reduction: Literal["mean", "sum"] = "mean",
     ) -> Output:
         """Logits ``(B, T, V)`` for ``input_ids`` ``(B, T)``, and the loss where there is something to predict.
@@ -89,10 +90,17 @@ class LanguageModel(Trunk):
         - ``positions`` ``(B, T)``: places in the text; counted from the mask if left out.
         - ``cache``: keys and values of earlier tokens; this call adds its own.
         - ``inputs_embeds`` ``(B, T, D)``: in place of ``input_ids``, as `embed` gives them.
+        - ``documents`` ``(B, T)``: for each token the number of its document, where several are packed into a row, one
+          after another. Tokens see their own alone, whose positions begin at 0: its logits are those it has by itself.
         - ``reduction``: of the cross-entropy over scored positions.
         """
         x = self.hidden_states(
-            input_ids, attention_mask=attention_mask, positions=positions, cache=cache, inputs_embeds=inputs_embeds
+            input_ids,
+            attention_mask=attention_mask,
+            positions=positions,
+            cache=cache,
+            inputs_embeds=inputs_embeds,
+            documents=documents,
         )
         logits = self.logits(x)
         if labels is not None:

@@ -37,13 +37,14 @@ class Trunk(nn.Module):
         positions: Tensor | None = None,
         cache: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
+        documents: Tensor | None = None,
     ) -> Tensor:
         """What the head reads, ``(B, T, D)``; the arguments are those of `LanguageModel.forward`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
         x = self.embed(input_ids) if input_ids is not None else inputs_embeds
         assert x is not None
-        span = self._span(x, attention_mask, positions, cache)
+        span = self._span(x, attention_mask, positions, cache, documents)
         for position in self.positions:
             added = position.embed(span)
             x = x if added is None else x + added
@@ -88,12 +89,32 @@ class Trunk(nn.Module):
         found = [loss for loss in losses if loss is not None]
         return torch.stack(found).sum() if found else None
 
-    def _span(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: KVCache | None) -> Span:
+    def _span(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        cache: KVCache | None,
+        documents: Tensor | None,
+    ) -> Span:
         start, tokens = cache.length if cache else 0, x.shape[1]
         if start + tokens > self.block_size:
             raise ValueError(f"{start + tokens} tokens are more than model.block_size={self.block_size}")
+        same = None
+        if documents is not None:
+            if cache is not None or mask is not None:
+                raise ValueError("documents are for packed text: neither padded nor with a cache")
+            same = documents[:, None, :, None] == documents[:, None, None, :]
+            positions = _within(documents) if positions is None else positions
         if positions is None and mask is not None:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -tokens:]
         elif positions is None:
             positions = torch.arange(start, start + tokens, device=x.device)[None]
-        return Span(positions, start, None if mask is None else mask.bool())
+        return Span(positions, start, None if mask is None else mask.bool(), same)
+
+
+def _within(documents: Tensor) -> Tensor:
+    """The place of each token in its document, from the documents' numbers, ``(B, T)`` both."""
+    places = torch.arange(documents.shape[1], device=documents.device)
+    begins = torch.where(documents[:, 1:] != documents[:, :-1], places[1:], 0).cummax(-1).values
+    return places - torch.nn.functional.pad(begins, (1, 0))

@@ -17,8 +17,8 @@ def settle(config: Config, keys: Collection[str] | None = None, presets: Collect
     A model of ours is what it is: all of ``model`` is its own. Of one of transformers the sizes are written down for
     the records, and ``model.block_size`` may be anything up to its context. ``keys`` and ``presets`` are what somebody
     asked for just now; where that is not known (None), it is what differs from the defaults. Raises `UserError` for
-    what cannot be opened, for a key of ``model`` that is set against this, and for a patch of anything but a model of
-    transformers.
+    what cannot be opened, for a key of ``model`` that is set against this, for a patch of anything but a model of
+    transformers, and for documents that such a model cannot keep apart.
     """
     if config.init is None:
         if config.patch is not None:
@@ -27,6 +27,10 @@ def settle(config: Config, keys: Collection[str] | None = None, presets: Collect
     source = find_source(config.init)
     if source.is_ours and config.patch is not None:
         raise UserError(f"patch is for models of transformers; init={config.init} is one of ours")
+    if config.data.document_masking and not source.is_ours:
+        raise UserError(
+            f"data.document_masking: init={config.init} is a model of transformers, which sees all that is before it"
+        )
     model = source.config.model_config() if source.is_ours else _sizes(source, config.model.block_size)
     _check_unset(config, model, keys, presets, source)
     named = config.data.tokenizer != DataConfig().tokenizer if keys is None else "data.tokenizer" in keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,15 @@ from gatewright.errors import UserError
 # These change how far, how fast or how talkatively a run goes on, not what it computes. The place of the text may
 # change because its content is compared by hash.
 FREE = {
-    "out", "resume", "device", "data.path", "data.cache_dir", "parallel.mode",
+    "out", "resume", "device", "data.path", "data.processes", "data.cache_dir", "parallel.mode",
     "train.max_steps", "train.log_every", "train.eval_every", "train.save_every", "train.keep_last",
     "train.tensorboard", "train.threads", "train.compile", "train.recompute", "train.deterministic",
     "train.checkpoint_at_end", "train.async_checkpoints",
 }  # fmt: skip
+
+
+SOURCE_PATH = re.compile(r"data\.sources\.[^.]+\.path")
+"""Of a mixture, what ``data.path`` is of one source."""
 
 
 def check_same_run(config: Config, recorded: Config, folder: Path) -> None:
@@ -52,7 +57,7 @@ def _comparable(config: Config) -> dict[str, Any]:
     flat["train.batch_size x train.grad_accumulation"] = flat.pop("train.batch_size") * flat.pop(
         "train.grad_accumulation"
     )
-    return {key: value for key, value in flat.items() if key not in FREE}
+    return {key: value for key, value in flat.items() if key not in FREE and not SOURCE_PATH.fullmatch(key)}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.config import Config
-from gatewright.data import IGNORED, BlockSampler, TokenizedCorpus, evaluation_batches, prepare, text_units
+from gatewright.data import IGNORED, BlockSampler, Mixture, MixtureSampler, TokenizedCorpus, prepare
+from gatewright.data.documents import apart
 from gatewright.errors import RunError, UserError
-from gatewright.evaluate.language_modeling import score, summarise
+from gatewright.evaluate.held_out import held_out
+from gatewright.evaluate.language_modeling import score
 from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, to_device
 from gatewright.training.work import Equipment, Outcome, Work
 
@@ -23,11 +25,15 @@ class TextWork(Work):
         self.corpus = prepare(config.data, progress=progress)
         settle_vocabulary(config, self.corpus)
         self.tokenizer = self.corpus.tokenizer
-        length, rows = config.model.block_size, config.train.batch_size
-        self.sampler = BlockSampler(self.corpus.train, length, rows * config.train.grad_accumulation, config.train.seed)
-        self.validation = evaluation_batches(self.corpus.validation, length, rows, config.train.eval_tokens)
-        self.units = text_units(self.corpus, self.validation)
-        self.scored = asdict(self.units)
+        length, rows, seed = config.model.block_size, config.train.batch_size, config.train.seed
+        batch_size = rows * config.train.grad_accumulation
+        self.sampler: BlockSampler | MixtureSampler
+        if isinstance(self.corpus, Mixture):
+            self.sampler = MixtureSampler(self.corpus, length, batch_size, seed)
+        else:
+            self.sampler = BlockSampler(self.corpus.train, length, batch_size, seed)
+        self.validation = held_out(self.corpus, length, rows, config.train.eval_tokens)
+        self.scored = asdict(self.validation.units)
 
     def describe(self) -> dict[str, Any]:
         """The corpus."""
@@ -35,15 +41,19 @@ class TextWork(Work):
 
     def rows(self, config: Config) -> dict[str, str]:
         """Corpus, tokenizer and budget."""
-        train, data = config.train, self.corpus
+        train, tokenizer, facts = config.train, self.tokenizer, self.describe()
         per_step = train.batch_size * train.grad_accumulation * config.model.block_size
-        tokens = per_step * train.max_steps
+        tokens, there = per_step * train.max_steps, facts["train"]["tokens"]
+        if isinstance(self.sampler, MixtureSampler):
+            times = self.sampler.epochs(train.max_steps).items()
+            epochs = ", ".join(f"{passes:.2f} epochs of {name}" for name, passes in times)
+        else:
+            epochs = f"{tokens / there:.2f} epochs"
         return {
-            "data": f"{config.data.source}, {len(data.train):,} training and {len(data.validation):,} validation "
-            f"tokens, tokenizer {data.tokenizer.name} ({data.tokenizer.vocab_size:,})",
-            "plan": f"{train.max_steps:,} steps of {per_step:,} tokens = {tokens:,} tokens "
-            f"({tokens / len(data.train):.2f} epochs), {train.optimizer}, {train.schedule} from "
-            f"{train.learning_rate:g}, seed {train.seed}",
+            "data": f"{facts['source']['name']}, {there:,} training and {facts['validation']['tokens']:,} validation "
+            f"tokens, tokenizer {tokenizer.name} ({tokenizer.vocab_size:,})",
+            "plan": f"{train.max_steps:,} steps of {per_step:,} tokens = {tokens:,} tokens ({epochs}), "
+            f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}",
         }
 
     def updater(self, equipment: Equipment) -> TextUpdater:
@@ -71,6 +81,8 @@ class TokenUpdater(Updater):
     """
 
     sampler: Sampler
+    separator: int | None = None
+    """The token with which documents begin, where each is to be seen alone."""
 
     def backward(self, step: int, forward: nn.Module) -> Gradients:
         """The step's rows, in micro-batches of ``train.batch_size``."""
@@ -86,7 +98,10 @@ class TokenUpdater(Updater):
             with self.parallel.accumulating(forward, number == len(micro_batches)):
                 with self.precision.autocast():
                     output = forward(
-                        to_device(micro_ids, device), targets=to_device(micro_labels, device), reduction="sum"
+                        to_device(micro_ids, device),
+                        targets=to_device(micro_labels, device),
+                        reduction="sum",
+                        **apart(micro_ids, self.separator, device),
                     )
                 share: Tensor = output.cross_entropy / targets
                 loss += share.detach()
@@ -106,18 +121,19 @@ class TextUpdater(TokenUpdater):
     def __init__(self, work: TextWork, equipment: Equipment) -> None:
         super().__init__(equipment)
         self.work, self.sampler = work, work.sampler
+        self.separator = work.tokenizer.eot_id if equipment.config.data.document_masking else None
 
     def evaluate(self) -> Outcome:
         """Loss, perplexities and accuracy on the fixed validation batches."""
-        batches, processes = self.work.validation, self.parallel.world_size
+        batches, processes = self.work.validation.batches, self.parallel.world_size
         turns = -(-len(batches) // processes)  # every process takes as many, for all have to meet in each pass
         mine = [batches[min(turn * processes + self.parallel.rank, len(batches) - 1)] for turn in range(turns)]
-        tables = self.parallel.gather(score(self.forward, mine, self.precision.autocast))
-        found = summarise([tables[n % processes][n // processes] for n in range(len(batches))], self.work.units)
+        tables = self.parallel.gather(score(self.forward, mine, self.precision.autocast, self.separator))
+        found = self.work.validation.evaluation([tables[n % processes][n // processes] for n in range(len(batches))])
         return Outcome(found.numbers(), sequences=found.sequences)
 
 
-def settle_vocabulary(config: Config, data: TokenizedCorpus) -> None:
+def settle_vocabulary(config: Config, data: TokenizedCorpus | Mixture) -> None:
     """Let the tokenizer set ``model.vocab_size``, or check that the model's own is large enough for it."""
     size = data.tokenizer.vocab_size
     if config.data.vocabulary == "tokenizer":

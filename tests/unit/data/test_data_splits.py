@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewright.data.splits import cut_position, held_out, split_key
+from gatewright.data.splits import cut_position, last_held_out, split_key
 
 
 def keys_of(texts: list[str], seed: int = 0) -> np.ndarray:
     return np.array([split_key(text.encode(), seed) for text in texts], dtype=np.uint64)
+
+
+def held_out(keys: np.ndarray, fraction: float, at_once: int = 7) -> np.ndarray:
+    """Which documents are held out, their keys read in blocks."""
+    last = last_held_out(lambda: (keys[i : i + at_once] for i in range(0, len(keys), at_once)), fraction)
+    return keys <= np.uint64(last)
 
 
 @given(st.integers(2, 300), st.floats(0.001, 0.999), st.integers(0, 5))
@@ -41,6 +47,21 @@ def test_copies_of_a_text_never_end_on_both_sides():
     sides = {text: {bool(side) for t, side in zip(texts, out, strict=True) if t == text} for text in texts}
     assert all(len(side) == 1 for side in sides.values())
     assert out.sum() == 30
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 2**48 - 1, 2**48, 5 * 2**48, 5 * 2**48 + 1, 2**64 - 2, 2**64 - 1]), min_size=2),
+    st.floats(0.001, 0.999),
+)
+def test_crowded_keys_are_drawn_as_if_all_were_sorted(numbers, fraction):
+    keys = np.array(numbers, dtype=np.uint64)
+    ranked, copies = np.unique(keys, return_counts=True)
+    if len(ranked) == 1:
+        with pytest.raises(ValueError, match="at least two differ"):
+            held_out(keys, fraction)
+        return
+    nearest = int(np.argmin(np.abs(np.cumsum(copies)[:-1] - fraction * len(keys))))
+    assert (held_out(keys, fraction) == (keys <= ranked[nearest])).all()
 
 
 def test_no_division_of_copies_alone():

@@ -108,16 +108,17 @@ def test_jobs_that_outlive_a_killed_study_are_adopted(bench: Bench, whole: Bench
     assert bench.results() == whole.results()
 
 
-def test_slurm_is_asked_for_what_a_trial_needs_and_pre_emption_is_survived(
-    bench: Bench, whole: Bench, slurm: Path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2], ids=["pre-emption", "time limit"])
+def test_slurm_is_asked_for_what_a_trial_needs_and_its_signals_are_survived(
+    bench: Bench, whole: Bench, slurm: Path, number: signal.Signals
 ) -> None:
     bench.behave(base_0="slow")
 
-    def preempt() -> None:  # SIGTERM to every process of the job, as SLURM does it
+    def preempt() -> None:  # every process of the job gets it, as SLURM does it
         job = psutil.Process(int((slurm / f"{job_of(bench, BASE)}.pid").read_text()))
         for process in job.children(recursive=True):
             if process.name() != "bash":
-                process.terminate()
+                process.send_signal(number)
 
     outsider = meanwhile(bench, preempt)
     resources = Resources(cpus=3, gpus=1, memory=3 * 2**29, time=5400.0, partition="short")

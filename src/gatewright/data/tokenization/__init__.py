@@ -11,7 +11,7 @@ import numpy as np
 import tokenizers
 
 from gatewright.data.tokenization.base import END_OF_TEXT, Recipe, Tokenizer
-from gatewright.data.tokenization.bpe import SMALLEST, BPETokenizer
+from gatewright.data.tokenization.bpe import LEARNT_FROM, SMALLEST, BPETokenizer
 from gatewright.data.tokenization.byte import ByteTokenizer
 from gatewright.data.tokenization.char import CharTokenizer
 from gatewright.data.tokenization.fast import MARK, FastTokenizer
@@ -44,14 +44,14 @@ def tokenizer_recipe(spec: str) -> Recipe:
     specification that no corpus could be tokenized with.
     """
     if spec == "char":
-        return Recipe(spec, spec, CharTokenizer.train)
+        return Recipe(spec, spec, CharTokenizer.train, learns_from=None)
     if spec == "byte":
         return Recipe(spec, spec, _given(ByteTokenizer.make()))
     if match := _BPE.fullmatch(spec):
         size = int(match[1])
         if size < SMALLEST:
             raise UserError(f"data.tokenizer={spec}: needs at least {SMALLEST} tokens (the bytes and {END_OF_TEXT})")
-        return Recipe(spec, spec, partial(BPETokenizer.train, size))
+        return Recipe(spec, spec, partial(BPETokenizer.train, size), learns_from=LEARNT_FROM)
     folder = Path(spec).expanduser()
     if not folder.exists() and (hint := did_you_mean(spec, ("char", "byte", "bpe-1024"))):
         raise UserError(f"data.tokenizer={spec}: unknown{hint}")  # no need to look for a typing error on the hub

@@ -65,9 +65,11 @@ class Recipe:
     """How to come by the tokenizer that ``data.tokenizer`` asks for.
 
     ``identity`` tells recipes apart whose tokenizers differ on the same corpus. ``build`` gets a function that iterates
-    over the texts of the training split; only tokenizers with a trained vocabulary call it.
+    over texts of the training split; only tokenizers with a trained vocabulary call it.
     """
 
     name: str
     identity: str
     build: Callable[[Callable[[], Iterator[str]]], Tokenizer]
+    learns_from: int | None = 0
+    """About how many bytes of training text ``build`` reads; None: all of it, 0: none, the tokenizer is ready."""

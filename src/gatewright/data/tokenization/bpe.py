@@ -17,6 +17,10 @@ from gatewright.data.tokenization.fast import FastTokenizer
 SMALLEST = 257
 """All bytes and the separator."""
 
+LEARNT_FROM = 2**30
+"""Bytes of training text that merges are learnt from; of a larger corpus every k-th document is taken. More text takes
+hours, and memory for its rare words, and hardly changes what is frequent."""
+
 PIECE = 2**18
 """Characters after which a long document is cut at the next harmless place while it is learnt from or encoded."""
 

@@ -87,12 +87,15 @@ class Attention(Part):
         return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
 
     def _mask(self, span: Span, places: Places, dtype: torch.dtype) -> Tensor | None:
-        if span.start == 0 and span.key_mask is None and places.bias is None and self.window is None:
+        given = (span.key_mask, span.same_document, places.bias, self.window)
+        if span.start == 0 and all(each is None for each in given):
             return None
         distance = span.distance()
         seen = distance >= 0
         if self.window is not None:
             seen = seen & (distance < self.window)
+        if span.same_document is not None:
+            seen = seen & span.same_document
         if span.key_mask is not None:
             # a padded query may look at itself, lest it look at nothing and become NaN
             seen = (seen & span.key_mask[:, None, None, :]) | (distance == 0)

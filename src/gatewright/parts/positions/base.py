@@ -16,11 +16,13 @@ class Span:
 
     The T tokens of this pass follow ``start`` tokens that a cache already holds. ``positions`` are their places in the
     text, ``(B, T)`` or ``(1, T)``; ``key_mask`` ``(B, start + T)`` is true for real tokens, None if all are real.
+    ``same_document`` ``(B, 1, T, T)`` is true where query and key are of one document, None if all are.
     """
 
     positions: Tensor
     start: int = 0
     key_mask: Tensor | None = None
+    same_document: Tensor | None = None
 
     @property
     def tokens(self) -> int:
