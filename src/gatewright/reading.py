@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gatewright.errors import UserError
-from gatewright.schema import LARGEST_INTEGER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +23,8 @@ LARGEST = 64 * 2**20
 """Bytes of a file that is read at once."""
 MOST_VALUES = 100_000
 """Values in a structure. YAML can refer to what it has said already, and so write an enormous one with a few lines."""
+LARGEST_INTEGER = 10**100
+"""Beyond any count; transformers writes 10^30 for "as many as you like". Larger ones do not fit into a float."""
 LONGEST_NOTE = 2_000
 SHOWN = 300
 """Characters of another library's complaint."""
@@ -52,7 +53,7 @@ def read_note(path: Path) -> str | None:
 
 
 def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
-    """``text`` as JSON whose integers fit into 64 bits and whose numbers are ``finite``; `ValueError` otherwise."""
+    """``text`` as JSON whose integers fit into floats and whose numbers are ``finite``; `ValueError` otherwise."""
     number = _float if finite else float
     try:
         return json.loads(text, parse_int=_integer, parse_float=number, parse_constant=number)
@@ -150,7 +151,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(number := int(digits)) >= LARGEST_INTEGER:
+    if len(digits) > 102 or abs(number := int(digits)) >= LARGEST_INTEGER:
         raise ValueError(f"the number {digits[:20]}… is too large")
     return number
 

@@ -13,6 +13,7 @@ from gatewright.files import write_atomic
 from gatewright.reading import check_numbers, parse_json
 
 LONGEST_LINE = 2**20
+MOST_STEPS = 2**53
 
 
 class MetricsLog:
@@ -60,7 +61,9 @@ def parse_record(line: bytes) -> dict[str, Any] | None:
         record = parse_json(line)
     except ValueError:
         return None
-    if not isinstance(record, dict) or type(record.get("step")) is not int or record["step"] < 0:
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    if not 0 <= record["step"] < MOST_STEPS:
         return None
     return record if check_numbers(record, ("kind",), ("alpha", "reports")) is None else None
 
