@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test lint format bench bench-data docs clean
+.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test faults fuzz lint format bench bench-data docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -42,6 +42,12 @@ smollm2: .venv/dev  ## gates in SmolLM2-135M: nothing changes at α = 0, then 20
 
 test: .venv/dev  ## all tests, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+
+faults: .venv/dev  ## things going wrong on purpose, the long ones too; writes docs/faults.md
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults -m "" --write-fault-table docs/faults.md
+
+fuzz: .venv/dev  ## two thousand damaged files of every kind for everything that reads them
+	OMP_NUM_THREADS=1 GATEWRIGHT_FUZZ=2000 $(BIN)/pytest tests/untrusted --timeout=0
 
 lint: .venv/dev  ## style and types
 	$(BIN)/ruff check .

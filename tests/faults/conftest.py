@@ -31,7 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """The page says what was seen, so it is written only when every test has passed and none was left out."""
     page = session.config.getoption(OPTION, default=None)
-    if page is not None and exitstatus == pytest.ExitCode.OK:
+    if page is None or exitstatus != pytest.ExitCode.OK:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter.stats.get("skipped") or reporter.stats.get("deselected"):
+        reporter.write_line(f"{page} is as it was: not every fault was seen here")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    else:
         write_atomic(page, session.config.stash[TABLE].page())
 
 
@@ -64,4 +70,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
 @pytest.fixture
 def seen(request: pytest.FixtureRequest, tmp_path: Path, text: Path) -> Seen:
     places = {f"{tmp_path}/": "", str(tmp_path): ".", f"{text.parent}/": ""}
-    return Seen(request.config.stash[TABLE], places)
+    writing = request.config.getoption(OPTION, default=None) is not None
+    page = None if writing else (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8")
+    return Seen(request.config.stash[TABLE], places, page)

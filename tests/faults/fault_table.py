@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 PAGE = """<!-- written by `make faults` from what its tests saw: change these, not the page -->
@@ -27,10 +28,13 @@ class Table:
 
     rows: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
+    def row(self, fault: str) -> str:
+        """As a line of Markdown."""
+        return f"| {' | '.join(map(_cell, (fault, *self.rows[fault])))} |"
+
     def page(self) -> str:
         """As Markdown."""
-        rows = [(fault, *cells) for fault, cells in self.rows.items()]
-        return PAGE.format(rows="\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows))
+        return PAGE.format(rows="\n".join(map(self.row, self.rows)))
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,16 @@ class Seen:
 
     table: Table
     places: dict[str, str]
+    page: str | None
+    """The page as it is, which has to say the same; None where it is being written."""
 
     def __call__(self, fault: str, message: str, *, lost: str, then: str) -> None:
         for place, name in self.places.items():
             message = message.replace(place, name)
-        self.table.rows[fault] = (f"`{message}`", lost, then)
+        message = re.sub(r"files-char-[0-9a-f]+", "files-char-…", message)
+        self.table.rows[fault] = (message.strip("()") if message.startswith("(") else f"`{message}`", lost, then)
+        row = self.table.row(fault)
+        assert self.page is None or row in self.page.splitlines(), f"make faults: docs/faults.md lacks\n{row}"
 
 
 def _cell(text: str) -> str:

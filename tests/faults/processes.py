@@ -54,7 +54,7 @@ class Started:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = folder / f"said-{time.monotonic_ns()}.txt"
-        given = (folder, self.log, arguments, before, {**os.environ, **(environment or {})})
+        given = (folder, self.log, arguments, before, {**os.environ, "COLUMNS": "300", **(environment or {})})
         self.process = SERVER.Process(target=_gatewright, args=given)
         self.process.start()
 
