@@ -158,8 +158,9 @@ class Run:
         from gatewright.plugins import recall_plugins
         from gatewright.training.checkpoint import load_weights
 
+        plugins = self.config.plugins
         try:
-            recall_plugins(self.config.plugins)
+            recall_plugins(plugins)
         except UserError as error:
             raise UserError(f"{error} ({self.path / PLUGINS} has what the run used)") from error
         if not is_ours(checkpoint):
