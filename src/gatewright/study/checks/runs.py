@@ -110,7 +110,7 @@ def records(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
 
 def data(arms: Mapping[str, ArmResult], task: bool) -> Iterator[Remark]:
     """Text, or a ``task``'s questions, that changed between runs."""
-    contents = {str(data["content_sha256"]) for run in usable_runs(arms) if (data := run.environment.get("data"))}
+    contents = {str(data.get("content_sha256")) for run in usable_runs(arms) if (data := run.environment.get("data"))}
     if len(contents) > 1:
         what = "questions: the task" if task else "text: the corpus"
         yield Remark("warning", "data", f"Runs were trained on different {what} changed between them.")
