@@ -1,4 +1,4 @@
-"""How often the readers are tried: a few repeatable times in every run of the tests, many times by ``make fuzz``."""
+"""A run and a study to be damaged."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, settings
 from samples import write_run, write_study, write_text
 
 from gatewright.run import Run
-
-SLOW_IS_FINE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("few", max_examples=9, derandomize=True, database=None, **SLOW_IS_FINE)
-settings.register_profile(
-    "many", max_examples=int(os.environ.get("GATEWRIGHT_FUZZ", "0")) or 1, phases=[Phase.generate], **SLOW_IS_FINE
-)
-settings.load_profile("many" if os.environ.get("GATEWRIGHT_FUZZ") else "few")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from effort import EFFORT, STUDY_EFFORT
+from hypothesis import given
 from hypothesis import strategies as st
 from mutations import as_json, as_json_lines, as_yaml, damaged_files
 from rich.console import Console
@@ -208,13 +209,14 @@ def structure_of(content: bytes, write: Callable[[Any], bytes]) -> Any:
 
 
 @pytest.mark.parametrize("surface", [s for s in SURFACES if s.of != "study"], ids=lambda s: f"{s.of} {s.file}")
+@EFFORT
 @given(data=st.data())
 def test_runs_and_prepared_data(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
     only_errors_of_ours_come_out(data, surface, victims)
 
 
 @pytest.mark.parametrize("surface", [s for s in SURFACES if s.of == "study"], ids=lambda s: s.file)
-@settings(max_examples=max(1, settings.default.max_examples // 3))  # a study takes long to judge
+@STUDY_EFFORT
 @given(data=st.data())
 def test_studies(data: st.DataObject, surface: Surface, victims: dict[str, Path]) -> None:
     only_errors_of_ours_come_out(data, surface, victims)

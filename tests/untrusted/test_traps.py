@@ -52,8 +52,7 @@ def bounded() -> Iterator[None]:
 
 def aliases(depth: int = 60) -> str:
     """YAML that refers to itself: 2^60 values in sixty lines."""
-    lines = ["x0: &x0 [1, 1]"] + [f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, depth)]
-    return "\n".join(lines)
+    return ", ".join(["[&x0 [1, 1]"] + [f"&x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, depth)]) + "]"
 
 
 def claims_much(path: Path) -> None:
@@ -98,8 +97,10 @@ WEIGHTS = "checkpoints/step-4/model.safetensors"
 HUGE = {"embedding.weight": {"dtype": "F32", "shape": [2**30, 2**30], "data_offsets": [0, 2**62]}}
 DEEP = "[" * 100_000
 TRAPS: dict[str, tuple[str, Callable[[Path], object], tuple[Callable[[Path], object], ...]]] = {
-    "aliases in config.yaml": ("config.yaml", lambda p: p.write_text(aliases()), (read, configured, watched)),
-    "a cycle in config.yaml": ("config.yaml", lambda p: p.write_text("a: &a [*a]"), (read, configured)),
+    "aliases in config.yaml": (
+        "config.yaml", lambda p: p.write_text(f"model: {{alpha: {aliases()}}}"), (read, configured, watched),
+    ),
+    "a cycle in config.yaml": ("config.yaml", lambda p: p.write_text("model: {alpha: &a [*a]}"), (read, configured)),
     "depth in config.yaml": ("config.yaml", lambda p: p.write_text("a: " + DEEP[:1_000]), (read, configured, watched)),
     "an object in config.yaml": (
         "config.yaml", lambda p: p.write_text("a: !!python/object/apply:os.system [exit]"), (read, configured),
@@ -143,7 +144,7 @@ def test_a_trap_in_a_run_costs_nothing(name: str, run: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "spring"),
     [
-        ("study.yaml", lambda p: p.write_text(aliases())),
+        ("study.yaml", lambda p: p.write_text(f"{p.read_text()}noise: {aliases()}")),
         ("study.yaml", lambda p: p.write_text("a: " + DEEP[:1_000])),
         ("study.yaml", pipe),
         ("plan.json", lambda p: p.write_text(DEEP)),

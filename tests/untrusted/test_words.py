@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from effort import EFFORT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import ODD
@@ -40,6 +41,7 @@ def composed(words: list[str]) -> None:
     assert 0 < len(message) < 2_000
 
 
+@EFFORT
 @given(words=st.lists(overrides, min_size=1, max_size=2))
 @example(words=["train.learning_rate=" + "9" * 400])
 @example(words=["train.seed=" + "9" * 400])
@@ -61,6 +63,7 @@ arms: {plain: {}, gated: {overrides: [model.feedforward=pagelu]}}
 """
 
 
+@EFFORT
 @given(old=st.sampled_from(STUDY.split()), new=st.sampled_from([repr(odd) for odd in ODD]) | st.text(max_size=12))
 def test_study_files(old: str, new: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     file: Path = tmp_path_factory.getbasetemp() / "study.yaml"
