@@ -33,8 +33,8 @@ ENVIRONMENT_FORM = {
     "time?": str, "host?": str, "architecture?": str, "packages?": dict, "git?": {"commit": str}, "resumed?": list,
     "peak_flops?": (int, float), "validation?": _AMOUNT,
     "data?": {
-        "content_sha256": str, "source?": dict, "tokenizer?": {"name": str}, "train?": _AMOUNT, "validation?": _AMOUNT,
-        "contamination?": (int, float),
+        "content_sha256?": str, "source?": dict, "tokenizer?": {"name": str},
+        "train?": _AMOUNT, "validation?": _AMOUNT, "contamination?": (int, float),
     },
 }  # fmt: skip
 """Of ``environment.json``: what others rely on, where it is there."""
@@ -158,8 +158,9 @@ class Run:
         from gatewright.plugins import recall_plugins
         from gatewright.training.checkpoint import load_weights
 
+        plugins = self.config.plugins
         try:
-            recall_plugins(self.config.plugins)
+            recall_plugins(plugins)
         except UserError as error:
             raise UserError(f"{error} ({self.path / PLUGINS} has what the run used)") from error
         if not is_ours(checkpoint):

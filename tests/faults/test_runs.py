@@ -251,6 +251,20 @@ def test_a_damaged_line_of_metrics(workplace: Workplace, undisturbed: Path, seen
     seen("a damaged line of `metrics.jsonl`", said, lost="that point of the curves", then=AGAIN)
 
 
+def test_a_damaged_summary(workplace: Workplace, undisturbed: Path, seen: Seen) -> None:
+    run = workplace.folder / "run"
+    assert gatewright(workplace.folder, *workplace.words("run")).status == 0
+    before = checkpoints(run)
+    truncate(run / "summary.json")
+    compared = compare_runs([Run(undisturbed), Run(run)])
+    assert [str(path) for path, _ in compared.left_out] == [str(run)]
+    assert gatewright(workplace.folder, *workplace.words("run"), "resume=auto").status == 0
+    assert checkpoints(run) == before
+    same_run(run, undisturbed)
+    said = compared.left_out[0][1]
+    seen("a damaged `summary.json`", said, lost="nothing", then="again: it is written anew from the last checkpoint")
+
+
 def test_a_clock_that_goes_backwards(workplace: Workplace, undisturbed: Path, seen: Seen) -> None:
     run = workplace.folder / "run"
     stop = DieAt("step-90", 1)

@@ -104,10 +104,11 @@ def compare_runs(
     """
     studies = studies_of(runs)
     home = studies[0] if len(studies) == 1 else None
-    judged_by = get_metric(metric or (home.metric if home else default_metric(runs)))
     groups, left_out = group_runs(runs)
     if not groups:
         raise UserError(f"none of the runs can be compared: {left_out[0][1]}")
+    sound = [run for group in groups for run in group.by_seed.values()]
+    judged_by = get_metric(metric or (home.metric if home else default_metric(sound)))
     results, designs = {}, {}
     for name, group in zip(arm_names(groups), groups, strict=True):
         designs[name] = group.design

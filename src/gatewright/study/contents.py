@@ -273,7 +273,7 @@ def _data(data: dict[str, Any], validation: dict[str, Any] | None) -> str:
     """The text, or the questions, that runs learned from and were judged on."""
     place, sizes = data.get("source") or {}, [data.get(split) or {} for split in ("train", "validation")]
     source = " ".join(str(place[key]) for key in ("name", "path", "subset") if place.get(key))
-    kept = f"tokenizer {(data.get('tokenizer') or {}).get('name')}; content {data['content_sha256'][:12]}"
+    kept = f"tokenizer {(data.get('tokenizer') or {}).get('name')}; content {str(data.get('content_sha256'))[:12]}"
     if all(size.get("questions") for size in sizes):
         seen = data.get("contamination")
         also = "" if seen is None else f" ({percent(100 * seen, sign=False)} of them in training questions)"

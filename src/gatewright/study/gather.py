@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gatewright.errors import UserError
 from gatewright.reading import parse_json, read_note
 from gatewright.run import Run
 from gatewright.study.metric import Metric
@@ -114,8 +115,14 @@ def _lost(file: Path) -> list[str]:
 
 
 def run_result(trial: Trial, run: Run, metric: Metric, error: str | None = None) -> TrialResult:
-    """What a run directory says as the result of ``trial``; ``error`` is why its process ended, where that is known."""
-    summary = run.summary or {}
+    """What a run directory says as the result of ``trial``; ``error`` is why its process ended, where that is known.
+
+    A run whose files are damaged has failed: started again, it is mended from its last checkpoint.
+    """
+    try:
+        summary, _ = run.summary or {}, run.environment
+    except UserError as damage:
+        return TrialResult(trial, "failed", error=str(damage))
     if run.status == "diverged":
         return TrialResult(trial, "diverged", error=summary.get("error"), summary=summary, run=run)
     if run.status != "finished":

@@ -39,7 +39,7 @@ class Group:
 def group_runs(runs: Sequence[Run]) -> tuple[list[Group], LeftOut]:
     """The groups, in the order of their first runs, and the runs left out.
 
-    Left out are runs whose configuration cannot be read, and repetitions: of several runs with one design and one seed
+    Left out are runs whose files cannot be read, and repetitions: of several runs with one design and one seed
     the newest that finished stays, since the others would count as evidence twice.
     """
     groups: dict[str, Group] = {}
@@ -47,6 +47,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[list[Group], LeftOut]:
     for run in runs:
         try:
             own, seed = design(run.config), run.config.train.seed
+            _ = run.summary, run.environment
         except UserError as error:
             left_out.append((run.path, str(error)))
             continue

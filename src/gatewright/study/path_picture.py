@@ -98,7 +98,10 @@ def find_paths(analysis: Analysis) -> Listened | None:
 
     for arm in sorted(analysis.ranking, key=is_control):  # a stable sort: the ranking's order within both
         for trial in arm.trials:
-            found = read_paths(trial, lag=int(analysis.designs[arm.name].get("rl.blend") == "logits"))
+            try:
+                found = read_paths(trial, lag=int(analysis.designs[arm.name].get("rl.blend") == "logits"))
+            except UserError:  # it has nothing to show
+                continue
             if found is not None and found.ribbons:
                 return found
     return None

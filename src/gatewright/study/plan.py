@@ -199,6 +199,9 @@ def load_study(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     text = read_text(path, "the study file ")
     try:
         parse_yaml(text)  # its bounds
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    try:
         # OmegaConf's reader, unlike yaml.safe_load, refuses a key given twice and reads 5e-3 as a number
         values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:

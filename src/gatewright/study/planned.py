@@ -28,7 +28,8 @@ def read_plan(file: Path, *, designs: bool = False) -> dict[str, Any]:
         if problem := _problem(plan) or (_problem_of_designs(plan["arms"]) if designs else None):
             raise UserError(problem)
     except UserError as error:
-        raise UserError(f"{file} cannot be read ({error}); the study's folder is damaged") from error
+        reason = str(error).removeprefix(f"cannot read {file}: ")
+        raise UserError(f"{file} cannot be read ({reason}); the study's folder is damaged") from error
     return plan
 
 

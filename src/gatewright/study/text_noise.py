@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.errors import UserError
 from gatewright.study.gather import ArmResult
 
 BLOCKS = 32
@@ -31,7 +32,7 @@ def text_error(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
 
 
 def text_error_of(arm: ArmResult, baseline: ArmResult) -> float | None:
-    """`text_error` over the seeds that two arms share; None where a run did not record its sequences."""
+    """`text_error` over the seeds that two arms share; None where a run has no record of its sequences."""
     tables = [
         (mine, theirs)
         for seed in arm.values
@@ -47,4 +48,7 @@ def text_error_of(arm: ArmResult, baseline: ArmResult) -> float | None:
 
 def _sequences(arm: ArmResult, seed: int) -> NDArray[np.float64] | None:
     run = next(t.run for t in arm.trials if t.trial.seed == seed)
-    return None if run is None else run.evaluated_sequences()
+    try:
+        return None if run is None else run.evaluated_sequences()
+    except UserError:  # of which `checks.runs.records` tells
+        return None

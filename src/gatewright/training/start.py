@@ -178,6 +178,9 @@ def restore(
 
 
 def is_done(run: Run, config: Config) -> bool:
-    """Whether the run has finished as many steps as are asked for."""
-    summary = run.summary or {}
+    """Whether the run has finished as many steps as are asked for; a damaged summary is written again."""
+    try:
+        summary = run.summary or {}
+    except UserError:
+        return False
     return summary.get("status") == "finished" and summary.get("steps") == config.train.max_steps

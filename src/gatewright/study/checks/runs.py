@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from gatewright.errors import UserError
 from gatewright.run import METRICS
 from gatewright.study.checks.remark import Remark, usable_runs
 from gatewright.study.gather import ArmResult
@@ -96,8 +97,12 @@ def machines(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
 
 
 def records(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
-    """Lines of ``metrics.jsonl`` that nobody can read any more."""
+    """What runs recorded and nobody can read any more, besides the files that a result rests on."""
     for run in usable_runs(arms):
+        try:
+            run.evaluated_sequences()
+        except UserError as damage:
+            yield Remark("note", "records", f"{damage}: how its loss depends on the text is not known.")
         if lost := damaged_lines(run.path / METRICS):
             lines = f"{lost} damaged line{'s' if lost > 1 else ''}"
             yield Remark("note", "records", f"{run.path / METRICS} has {lines}: its curves lack as many points.")
@@ -105,7 +110,7 @@ def records(arms: Mapping[str, ArmResult]) -> Iterator[Remark]:
 
 def data(arms: Mapping[str, ArmResult], task: bool) -> Iterator[Remark]:
     """Text, or a ``task``'s questions, that changed between runs."""
-    contents = {str(data["content_sha256"]) for run in usable_runs(arms) if (data := run.environment.get("data"))}
+    contents = {str(data.get("content_sha256")) for run in usable_runs(arms) if (data := run.environment.get("data"))}
     if len(contents) > 1:
         what = "questions: the task" if task else "text: the corpus"
         yield Remark("warning", "data", f"Runs were trained on different {what} changed between them.")
