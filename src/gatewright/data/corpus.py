@@ -75,11 +75,14 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         return None
     if misfit(index, FORM) is not None or index["dtype"] != token_dtype(index["tokenizer"]["vocab_size"]):
         return None
-    facts = [each for split in SPLITS for each in index["splits"][split]]
-    sound = all(
-        isinstance(each, dict) and each.keys() == SHARD.keys() and misfit(each, SHARD) is None for each in facts
-    )
-    return index if sound and all(each["tokens"] > 0 and each["documents"] > 0 for each in facts) else None
+    shards = [index["splits"][split] for split in SPLITS]
+    return index if all(shards) and all(_is_shard(facts) for each in shards for facts in each) else None
+
+
+def _is_shard(facts: Any) -> bool:
+    if not isinstance(facts, dict) or facts.keys() != SHARD.keys() or misfit(facts, SHARD) is not None:
+        return False
+    return bool(facts["tokens"] > 0 and facts["documents"] > 0)
 
 
 def damaged(folder: Path, index: dict[str, Any], contents: bool) -> list[str]:

@@ -67,7 +67,7 @@ def alphas(arm: ArmResult, axis: Axis = "tokens") -> dict[str, Curves]:
     """α by layer over training; empty for arms without α."""
     records = _train_records(arm)
     layers = dict.fromkeys(layer for rows in records.values() for row in rows for layer in (row.get("alpha") or {}))
-    flat = {seed: [{axis: row[axis], **(row.get("alpha") or {})} for row in rows] for seed, rows in records.items()}
+    flat = {seed: [{axis: row.get(axis), **(row.get("alpha") or {})} for row in rows] for seed, rows in records.items()}
     return {layer: _align(flat, layer, axis) for layer in layers}
 
 
@@ -77,7 +77,9 @@ def _train_records(arm: ArmResult) -> dict[int, list[dict[str, Any]]]:
 
 def _align(records: dict[int, list[dict[str, Any]]], key: str, axis: Axis) -> Curves:
     columns = {
-        seed: pd.Series({row[axis]: row[key] for row in rows if row.get(key) is not None}, dtype=float)
+        seed: pd.Series(
+            {row[axis]: row[key] for row in rows if row.get(axis) is not None and row.get(key) is not None}, dtype=float
+        )
         for seed, rows in records.items()
     }
     frame = pd.DataFrame({seed: column for seed, column in columns.items() if len(column)}).dropna()
