@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatewright.cache import cache_root
-from gatewright.errors import unknown
+from gatewright.errors import UserError, unknown
 from gatewright.files import write_atomic
+from gatewright.reading import read_json_object
 from gatewright.registry import HOMES, KINDS, PLUGINS, Entry, entries
 
 if TYPE_CHECKING:
@@ -51,14 +52,16 @@ def _remembered() -> Catalogue:
     """All parts, from the cache if they were listed before; parts of other packages are always asked anew."""
     if entry_points(group=PLUGINS):
         return _listed()
-    kept = cache_root() / f"parts-{_state()}.json"
-    try:
-        found: Catalogue = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = _listed()
-        with suppress(OSError):  # a cache that cannot be written costs the next call its time, and nothing else
-            write_atomic(kept, json.dumps(found))
-    return found
+    file, state = cache_root() / "parts.json", _state()
+    with suppress(UserError):
+        kept = read_json_object(file)
+        if kept.get("state") == state:
+            found: Catalogue = kept["parts"]
+            return found
+    listed = _listed()
+    with suppress(OSError):  # a cache that cannot be written costs the next call its time, and nothing else
+        write_atomic(file, json.dumps({"state": state, "parts": listed}))
+    return listed
 
 
 def _listed() -> Catalogue:
@@ -66,14 +69,14 @@ def _listed() -> Catalogue:
 
 
 def _state() -> str:
-    """A name for the files in which parts may be, as they are now."""
+    """The files in which parts may be, as they are now, as one digest."""
     digest = hashlib.sha256()
     for home in HOMES:
         folder = Path(__file__).parent.parent.joinpath(*home.split("."))
         for file in sorted(folder.rglob("*.py")):
             facts = file.stat()
             digest.update(f"{file} {facts.st_mtime_ns} {facts.st_size}\n".encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

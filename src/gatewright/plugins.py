@@ -49,10 +49,11 @@ def load_plugins(named: Any) -> dict[str, str]:
     ``named`` is a list of paths, relative to the current folder. Raises `UserError` naming the file, and the line where
     something in it fails.
     """
+    paths = _paths(named)
     try:
-        plugins = [load_plugin(path) for path in _paths(named)]
+        plugins = [load_plugin(path) for path in paths]
     except UserError as error:
-        raise UserError(f"plugins: {error}" if not str(error).startswith("plugins") else str(error)) from error
+        raise UserError(f"plugins: {error}") from error
     return {str(plugin.path): plugin.sha256 for plugin in plugins}
 
 
@@ -60,9 +61,7 @@ def name_plugins(files: Iterable[str | Path]) -> None:
     """Let what names these files have them: they are executed when a configuration, a run or a study asks for one."""
     for file in files:
         _read(file)
-        if os.pathsep in str(Path(file).absolute()):
-            raise UserError(f"{file}: a file of parts cannot lie below a name with '{os.pathsep}' in it")
-        os.environ[NAMED] = os.pathsep.join(dict.fromkeys([*_named(), str(Path(file).absolute())]))
+        _name(Path(file).absolute())
 
 
 def recall_plugins(recorded: Any) -> dict[str, str]:
@@ -112,8 +111,15 @@ def load_plugin(path: str | Path) -> Plugin:
     path = Path(path).absolute()
     if path not in _loaded or _loaded[path].source != source:
         _loaded[path] = _execute(path, source)
-    name_plugins([path])
+    _name(path)
     return _loaded[path]
+
+
+def _name(path: Path) -> None:
+    """Add a file to those that the environment names."""
+    if os.pathsep in str(path):
+        raise UserError(f"{path}: a file of parts cannot lie below a name with '{os.pathsep}' in it")
+    os.environ[NAMED] = os.pathsep.join(dict.fromkeys([*_named(), str(path)]))
 
 
 def _named() -> list[str]:

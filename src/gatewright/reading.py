@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -134,16 +135,28 @@ def read_array(path: Path) -> NDArray[Any]:
     """The array in a ``.npy`` file. One that claims more than the file holds is refused before memory is asked for."""
     import numpy as np
 
-    try:
+    with opening(f"cannot read {path}: no sound array"):  # NumPy reads the header as Python source
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception as error:  # NumPy reads the header as Python source, and complains in as many ways
-        raise UserError(f"cannot read {path}: no sound array ({complaint(error)})") from error
 
 
 def complaint(error: Exception) -> str:
     """What another library had to say, as one short line."""
     said = " ".join(str(error).split()) or type(error).__name__
     return said if len(said) <= SHOWN else said[: SHOWN - 1] + "…"
+
+
+@contextmanager
+def opening(what: str) -> Iterator[None]:
+    """Inside, what a library raises over a stranger's files becomes a `UserError`: ``what``, and its complaint.
+
+    Such files fail in as many ways as there are, so every exception does; errors of ours stay as they are.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what} ({complaint(error)})") from error
 
 
 def _is_number(value: Any) -> bool:

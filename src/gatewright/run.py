@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import UserError
-from gatewright.reading import check_numbers, misfit, read_array, read_json_object, read_text
+from gatewright.reading import check_numbers, misfit, read_array, read_json_object
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,8 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 EVALUATION = "evaluation.npy"
 CHECKPOINTS = "checkpoints"
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Of a checkpoint: the weights, or the index of the files that hold them."""
 PLUGINS = "plugins"
 TOKENIZER = "tokenizer"
 TENSORBOARD = "tensorboard"
@@ -65,13 +67,9 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The resolved configuration the run was started with."""
-        from gatewright.config import from_yaml
+        from gatewright.config import read_config
 
-        text = read_text(self.path / CONFIG)
-        try:
-            return from_yaml(text)
-        except UserError as error:
-            raise UserError(f"cannot read {self.path / CONFIG}: {error}") from error
+        return read_config(self.path / CONFIG)
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chapters import write_chapters
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gatewright.cli import main
@@ -25,9 +26,7 @@ OVERRIDES = ["model=small", "model.n_layer=1", "model.n_head=2", "model.n_embd=3
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with checkpoints of steps 4 and 6."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    (folder / "corpus").mkdir()
-    for number in range(8):
-        (folder / "corpus" / f"{number}.txt").write_text(f"Chapter {number}. " + "The gate is open, or shut. " * 40)
+    write_chapters(folder)
     arguments = ["train", *OVERRIDES, f"data.path={folder / 'corpus'}", f"out={folder / 'run'}"]
     environment = {**os.environ, "GATEWRIGHT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "gatewright", *arguments], env=environment, check=True, capture_output=True)

@@ -118,7 +118,7 @@ def test_what_only_looks_needs_no_torch(
     (kept,) = tmp_path.iterdir()
     kept.write_text("{")  # a cache that was damaged is made anew
     assert command("parts", "--json").out == listed
-    assert json.loads(kept.read_text())["norm"]
+    assert json.loads(kept.read_text())["parts"]["norm"]
 
 
 def fresh(*arguments: str) -> tuple[str, list[str]]:

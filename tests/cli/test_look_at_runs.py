@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chapters import write_chapters
 
 from gatewright.cli import main
 
@@ -24,10 +25,7 @@ OVERRIDES = ["model=small", "model.n_layer=1", "model.n_head=2", "model.n_embd=3
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus."""
     folder = tmp_path_factory.mktemp("look")
-    (folder / "corpus").mkdir()
-    for number in range(8):
-        text = f"Chapter {number}. " + "The gate is open, the gate is shut. " * 40
-        (folder / "corpus" / f"{number}.txt").write_text(text)
+    write_chapters(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from chapters import write_chapters
 from rich.console import Console
 
 from gatewright.cli import app
@@ -35,10 +36,7 @@ BASE = ["model=small", "model.n_layer=1", "model.n_head=2", "model.n_embd=32", "
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus and a study file."""
     folder = tmp_path_factory.mktemp("study")
-    (folder / "corpus").mkdir()
-    for number in range(8):
-        text = f"Chapter {number}. " + "The gate is open, the gate is shut. " * 40
-        (folder / "corpus" / f"{number}.txt").write_text(text)
+    write_chapters(folder)
     study = {
         "name": "tiny",
         "base": [*BASE, f"data.path={folder / 'corpus'}"],

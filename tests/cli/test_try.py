@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from chapters import write_chapters
 
 from gatewright.cli import main
 from gatewright.contract import MODEL, lines
@@ -21,10 +22,7 @@ TINY = ["model.n_layer=1", "model.n_head=2", "model.n_embd=32", "model.block_siz
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder but for a corpus, which is the current one."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "corpus").mkdir()
-    for number in range(8):
-        text = f"Chapter {number}. " + "The gate is open, the gate is shut. " * 40
-        (tmp_path / "corpus" / f"{number}.txt").write_text(text)
+    write_chapters(tmp_path)
     return tmp_path
 
 

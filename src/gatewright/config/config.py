@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
@@ -16,7 +17,7 @@ from gatewright.config.patch import PatchConfig
 from gatewright.config.rl import RLConfig
 from gatewright.config.train import ParallelConfig, TrainConfig
 from gatewright.errors import UserError
-from gatewright.reading import parse_yaml
+from gatewright.reading import parse_yaml, read_text
 from gatewright.schema import brief, check_keys, check_value
 
 T = TypeVar("T")
@@ -82,3 +83,12 @@ def from_yaml(text: str) -> Config:
     config = from_dict(Config, parse_yaml(text))
     config.validate()
     return config
+
+
+def read_config(path: Path) -> Config:
+    """The `Config` in a file; the `UserError` for anything else names it."""
+    text = read_text(path)
+    try:
+        return from_yaml(text)
+    except UserError as error:
+        raise UserError(f"cannot read {path}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from gatewright.data.shards import SPLITS, Shard, digest_of, shard_files, shard_name, token_dtype
 from gatewright.data.token_array import TokenArray
@@ -18,7 +18,7 @@ FORM = {
     "content_sha256": str, "division": dict, "tokenizer": {"vocab_size": int}, "dtype": str,
     "splits": dict.fromkeys(SPLITS, list),
 }  # fmt: skip
-SHARD = {"tokens": int, "documents": int, "bytes": int, "words": int, "sha256": str}
+SHARD = get_type_hints(Shard)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,9 @@ from gatewright.data.shards import DISK_FAILED, Job, encode_shard, finished
 from gatewright.data.spool import Spool
 from gatewright.data.tokenization import load_tokenizer
 from gatewright.errors import RunError
+from gatewright.hardware.cores import available_cores
 
 POLL_SECONDS = 0.02
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encode(
@@ -37,7 +33,7 @@ def encode(
     one shard is encoded here, with those threads. Raises `RunError` if a process dies; what was made stays.
     """
     size = sum(split.bytes for split in spool.sizes.values())
-    processes = min(processes or usable_cores(), len(jobs), size // shards.SMALLEST)
+    processes = min(processes or available_cores(), len(jobs), size // shards.SMALLEST)
     try:
         if processes > 1:
             _in_processes(work, jobs, processes, on_bytes)

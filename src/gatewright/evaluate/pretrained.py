@@ -16,7 +16,7 @@ from gatewright.data.tokenization import PretrainedTokenizer
 from gatewright.errors import UserError, did_you_mean
 from gatewright.evaluate.target import Target
 from gatewright.pretrained.causal import is_causal
-from gatewright.reading import complaint
+from gatewright.reading import opening
 from gatewright.surgery.record import KEY
 
 PURPOSE = "{} is not a run directory, and a model of Hugging Face"
@@ -96,12 +96,8 @@ class PretrainedTarget(Target):
         return tokenizer
 
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
-        try:
+        with opening(f"{self.name} {what} that transformers can open"):
             return call()
-        except UserError:
-            raise
-        except Exception as error:  # a stranger's files fail in as many ways as there are
-            raise UserError(f"{self.name} {what} that transformers can open ({complaint(error)})") from error
 
 
 def _place(name: str) -> str:

@@ -29,7 +29,7 @@ from gatewright.hf.native import native_config
 from gatewright.model.build import build
 from gatewright.model.language_model import LanguageModel
 from gatewright.pretrained.model import PretrainedModel
-from gatewright.reading import complaint
+from gatewright.reading import opening
 from gatewright.surgery.record import Record
 
 _CLASSES: dict[str, Any] = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM, "qwen3": Qwen3ForCausalLM}
@@ -118,9 +118,5 @@ def _open(source: str, gguf_file: str | None, dtype: torch.dtype, options: dict[
 
 
 def _ask(source: str, call: Any) -> Any:
-    try:
+    with opening(f"{source}: transformers cannot open it"):
         return call()
-    except UserError:
-        raise
-    except Exception as error:  # a stranger's files fail in as many ways as there are
-        raise UserError(f"{source}: transformers cannot open it ({complaint(error)})") from error

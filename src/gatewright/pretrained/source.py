@@ -14,7 +14,7 @@ from gatewright.data.extras import import_extra
 from gatewright.data.hub import resolve
 from gatewright.errors import UserError, did_you_mean
 from gatewright.hf.description import MODEL_TYPE
-from gatewright.reading import complaint
+from gatewright.reading import opening
 from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, Run
 
 T = TypeVar("T")
@@ -74,13 +74,8 @@ def find_source(init: str) -> Source:
 
 def ask(source: Source, call: Callable[[], T]) -> T:
     """What ``call`` gets from transformers, without progress bars; `UserError` for what it cannot open."""
-    with _quiet():
-        try:
-            return call()
-        except UserError:
-            raise
-        except Exception as error:  # a stranger's files fail in as many ways as there are
-            raise UserError(f"init={source.name}: transformers cannot open it ({complaint(error)})") from error
+    with _quiet(), opening(f"init={source.name}: transformers cannot open it"):
+        return call()
 
 
 @cache

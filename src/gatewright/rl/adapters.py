@@ -13,7 +13,7 @@ import torch
 from gatewright.config.rl import LoRAConfig
 from gatewright.data.extras import import_extra
 from gatewright.errors import UserError
-from gatewright.reading import read_text
+from gatewright.run import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,15 +67,15 @@ def open_adapted(folder: Path, lora: LoRAConfig) -> PreTrainedModel:
         AutoConfig.from_pretrained(folder, trust_remote_code=False), dtype=torch.float32
     )
     add_adapters(model, lora, seed=0)
-    safetensors.torch.load_model(model, folder / "model.safetensors")
+    safetensors.torch.load_model(model, folder / WEIGHTS)
     merge_adapters(model)
     return model.requires_grad_(True)
 
 
 def adapters_of(folder: Path) -> LoRAConfig | None:
     """The adapters that the model of a checkpoint has, as its run was configured; None where there are none."""
-    from gatewright.config import from_yaml
+    from gatewright.config import read_config
 
-    path = folder / "config.yaml"
-    rl = from_yaml(read_text(path)).rl if path.is_file() else None
+    path = folder / CONFIG
+    rl = read_config(path).rl if path.is_file() else None
     return None if rl is None else rl.lora

@@ -11,6 +11,7 @@ import psutil
 
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
+from gatewright.hardware.cores import available_cores
 from gatewright.study.launch.attempt import Attempt, kill_group, spawn
 from gatewright.study.launch.job import Ending, Job
 from gatewright.study.store import StudyFolder
@@ -22,11 +23,6 @@ Command = Callable[[Path, list[str]], list[str]]
 DEFAULT_WORKERS = 2
 LOG_TAIL_BYTES = 8_192
 ORPHAN_PATIENCE = 60.0
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_cores(workers: int | None, cpus: int | None = None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from gatewright.study.plan import Study
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 from gatewright.study.trials import trials_of
-from gatewright.study.tuning import rate_choice
+from gatewright.study.tuning import spared_trials
 from gatewright.watch.follow import Progress, read_progress
 
 
@@ -45,11 +45,10 @@ class TrialRow:
 def trial_rows(study: Study, folder: StudyFolder, running: Collection[Trial]) -> list[TrialRow]:
     """Every trial of the study in its folder that may be needed; ``running`` are those that have a live process."""
     designs = folder.plan()["arms"]
-    choices = [choice for arm in study.arms if (choice := rate_choice(study, folder, arm)) and choice.decided]
-    settled, asked = {choice.arm for choice in choices}, {t.trial for choice in choices for t in choice.trials}
+    spared = spared_trials(study, folder)
     rows = []
     for trial in trials_of(study):
-        if trial.tuning and trial.arm in settled and trial not in asked:
+        if trial in spared:
             continue
         design, result = designs[trial.arm], trial_result(trial, folder, study.judged_by)
         step = design["train.batch_size"] * design["train.grad_accumulation"] * design["model.block_size"]

@@ -15,7 +15,7 @@ from gatewright.study.statistics import open_pairs
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
 from gatewright.study.trials import Plan
-from gatewright.study.tuning import RateChoice, rate_choice
+from gatewright.study.tuning import rate_choice, rate_choices, spared_trials
 
 
 class Schedule:
@@ -36,7 +36,7 @@ class Schedule:
         waits for them.
         """
         study = self.plan.study
-        choices = self._choices()
+        choices = rate_choices(study, self.folder)
         waits = {choice.arm for choice in choices if choice.learning_rate is None}
         asked = {tried.trial for choice in choices for tried in choice.trials}
         trials = [trial for trial in self.plan.trials if trial in asked or not (trial.tuning or trial.arm in waits)]
@@ -48,15 +48,8 @@ class Schedule:
 
     def left(self) -> list[Trial]:
         """The open trials that may have to run; a sequential study may need fewer."""
-        decided = [choice for choice in self._choices() if choice.decided]
-        asked = {tried.trial for choice in decided for tried in choice.trials}
-        arms = {choice.arm for choice in decided}
-        spared = {trial for trial in self.plan.trials if trial.tuning and trial.arm in arms and trial not in asked}
+        spared = spared_trials(self.plan.study, self.folder)
         return [trial for trial in self.plan.trials if trial not in spared and self.open(trial)]
-
-    def _choices(self) -> list[RateChoice]:
-        choices = (rate_choice(self.plan.study, self.folder, arm) for arm in self.plan.study.arms)
-        return [choice for choice in choices if choice is not None]
 
     def learning_rate(self, trial: Trial) -> float | None:
         """The rate chosen for the trial's arm; None where the study does not choose."""

@@ -16,6 +16,7 @@ from gatewright.study.gather import TrialResult, trial_result
 from gatewright.study.plan import LEARNING_RATE, Study, resolve_rate
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
+from gatewright.study.trials import tuning_trials
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,21 @@ def rate_choice(study: Study, folder: StudyFolder, arm: str) -> RateChoice | Non
         sound.sort(key=lambda rate: sign * fmean(t.value for t in runs[rate] if t.value is not None))
         ranking = [*sound, *(rate for rate in ranking if rate not in sound and rate not in lost)]
     return RateChoice(arm, runs, rungs, decided=True, learning_rate=ranking[0] if ranking else None)
+
+
+def rate_choices(study: Study, folder: StudyFolder) -> list[RateChoice]:
+    """The choices of all arms; none where the study does not choose."""
+    choices = (rate_choice(study, folder, arm) for arm in study.arms)
+    return [choice for choice in choices if choice is not None]
+
+
+def spared_trials(study: Study, folder: StudyFolder) -> set[Trial]:
+    """The trials that arms which have made their choice did not need for it; a grid needs them all."""
+    if study.tuner == "grid":
+        return set()
+    decided = [choice for choice in rate_choices(study, folder) if choice.decided]
+    asked = {tried.trial for choice in decided for tried in choice.trials}
+    return {trial for choice in decided for trial in tuning_trials(study, choice.arm) if trial not in asked}
 
 
 def rung_sizes(study: Study) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gatewright.config import Config
+from gatewright.config import Config, TrainConfig
 from gatewright.hardware.measure import Peak
 from gatewright.model.cost import ModelCost
 from gatewright.training.console import si
@@ -35,6 +35,12 @@ def cost_rows(cost: ModelCost, memory_bytes: Mapping[str, int]) -> dict[str, str
     uses = ", ".join(f"{use} {si(size, 'B')}" for use, size in memory_bytes.items())
     rows["memory, estimated"] = f"{si(sum(memory_bytes.values()), 'B')} ({uses})"
     return rows
+
+
+def plan_row(train: TrainConfig, step: str) -> dict[str, str]:
+    """The line on what is going to be done; ``step`` says what a step learns from."""
+    how = f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}"
+    return {"plan": f"{train.max_steps:,} steps of {step}, {how}"}
 
 
 def hardware_row(device_name: str, precision: str, peak: Peak) -> dict[str, str]:

@@ -29,12 +29,12 @@ from torch import Tensor, nn
 
 from gatewright.config import from_dict
 from gatewright.errors import RunError
-from gatewright.reading import read_json_object
+from gatewright.reading import complaint, read_json_object
+from gatewright.run import WEIGHTS_INDEX
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel.base import OPTIMIZER, Parallel, first_names, on_cpu
 
 COMPANION = "companion.safetensors"
-INDEX = "model.safetensors.index.json"
 METADATA = {"format": "pt"}
 """What transformers looks for in a safetensors file."""
 TRAINER = "trainer.json"
@@ -125,7 +125,7 @@ def take_snapshot(
         texts = {TRAINER: json.dumps(asdict(state), indent=1), CONFIG: config_yaml}
         texts |= {name: json.dumps(content, indent=1) for name, content in files.items()}
         if weights.index is not None:
-            texts[INDEX] = json.dumps(weights.index, indent=1)
+            texts[WEIGHTS_INDEX] = json.dumps(weights.index, indent=1)
     return Snapshot(tensors, share, texts, parallel)
 
 
@@ -134,7 +134,7 @@ def load_weights(folder: Path, model: nn.Module, parallel: Parallel | None = Non
     try:
         (parallel or Parallel(torch.device("cpu"))).load_model(model, folder)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise RunError(f"cannot load the weights in {folder}: {_first_lines(error)}") from error
+        raise RunError(f"cannot load the weights in {folder}: {complaint(error)}") from error
 
 
 def load_checkpoint(
@@ -148,7 +148,7 @@ def load_checkpoint(
         optimizers.load_state_tensors(optimizers.parallel.read_optimizer(folder, optimizers.remembered))
         return _read_state(folder / TRAINER)
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        raise RunError(f"cannot load checkpoint {folder}: {_first_lines(error)}") from error
+        raise RunError(f"cannot load checkpoint {folder}: {complaint(error)}") from error
 
 
 def _read_state(path: Path) -> TrainerState:
@@ -158,7 +158,3 @@ def _read_state(path: Path) -> TrainerState:
     if not all(isinstance(number, (int, float)) for number in numbers) or min(state.step, state.tokens) < 0:
         raise ValueError(f"{path.name} holds no state of training")
     return state
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

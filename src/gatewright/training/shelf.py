@@ -10,12 +10,9 @@ from pathlib import Path
 
 from gatewright.errors import RunError, UserError, did_you_mean
 from gatewright.files import new_folder
-from gatewright.reading import read_json_object, read_text
-from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, Run
+from gatewright.reading import read_json_object
+from gatewright.run import CHECKPOINTS, CONFIG, TOKENIZER, WEIGHTS, WEIGHTS_INDEX, Run
 from gatewright.training.store import MANIFEST, NAME, CheckpointStore, fault, faults, read_manifest, step_of
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,9 @@ def is_checkpoint(path: Path) -> bool:
 
 def entries(path: Path) -> Iterator[Entry]:
     """What is known of each checkpoint of a run, oldest first."""
-    for found in find_checkpoints(path):
+    checkpoints = find_checkpoints(path)
+    best = CheckpointStore(checkpoints[0].parent).best()
+    for found in checkpoints:
         manifest = read_manifest(found)
         score, step = manifest.get("score"), manifest.get("step")
         try:
@@ -69,7 +68,7 @@ def entries(path: Path) -> Iterator[Entry]:
             step=step_of(found) if NAME.fullmatch(found.name) else step if isinstance(step, int) else 0,
             bytes=sum(file.st_size for file in files),
             score=score if isinstance(score, float) else None,
-            best=isinstance(score, float) and found == CheckpointStore(found.parent).best(),
+            best=isinstance(score, float) and found == best,
             fault=next(faults(found, thorough=False), None),
             age_seconds=max(0.0, time.time() - max((file.st_mtime for file in files), default=time.time())),
         )
@@ -119,9 +118,9 @@ def tokenizer_of(checkpoint: Path) -> Path | None:
 
 def _check_plain(checkpoint: Path) -> None:
     """`UserError` for weights that are not those of the model alone."""
-    from gatewright.config import from_yaml
+    from gatewright.config import read_config
 
-    rl = from_yaml(read_text(checkpoint / CONFIG)).rl
+    rl = read_config(checkpoint / CONFIG).rl
     if rl is not None and rl.lora is not None:
         raise UserError(f"{checkpoint} has adapters beside its weights; gatewright export hf merges them")
 
@@ -131,11 +130,13 @@ def _put_together(checkpoint: Path, whole: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
+    from gatewright.training.checkpoint import METADATA
+
     tensors = {}
     try:
-        index = read_json_object(checkpoint / INDEX)["weight_map"]
+        index = read_json_object(checkpoint / WEIGHTS_INDEX)["weight_map"]
         for name in sorted({Path(file).name for file in index.values()}):
             tensors.update(load_file(checkpoint / name))  # mapped, so that nothing is read before it is written
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"cannot read the weights in {checkpoint}: {error}") from error
-    save_file(tensors, whole, metadata={"format": "pt"})
+    save_file(tensors, whole, metadata=METADATA)

@@ -14,6 +14,7 @@ from gatewright.data.documents import apart
 from gatewright.errors import RunError, UserError
 from gatewright.evaluate.held_out import held_out
 from gatewright.evaluate.language_modeling import score
+from gatewright.training.banner import plan_row
 from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, to_device
 from gatewright.training.work import Equipment, Outcome, Work
 
@@ -52,8 +53,7 @@ class TextWork(Work):
         return {
             "data": f"{facts['source']['name']}, {there:,} training and {facts['validation']['tokens']:,} validation "
             f"tokens, tokenizer {tokenizer.name} ({tokenizer.vocab_size:,})",
-            "plan": f"{train.max_steps:,} steps of {per_step:,} tokens = {tokens:,} tokens ({epochs}), "
-            f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}",
+            **plan_row(train, f"{per_step:,} tokens = {tokens:,} tokens ({epochs})"),
         }
 
     def updater(self, equipment: Equipment) -> TextUpdater:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gatewright.config import Config, from_yaml
+from gatewright.config import Config, read_config
 from gatewright.errors import UserError
 from gatewright.find import find_runs, study_place
-from gatewright.reading import read_note, read_text
+from gatewright.reading import read_note
 from gatewright.run import CONFIG, METRICS, Run
 from gatewright.watch.follow import History
 from gatewright.watch.vitals import LOCK, Owner, Vitals, find_owners
@@ -68,11 +68,9 @@ class WatchedRun:
         try:
             written = file.stat().st_mtime_ns
             if self._config is None or self._config[0] != written:  # a resumed run may go further than it was to
-                self._config = written, from_yaml(read_text(file))
+                self._config = written, read_config(file)
         except OSError as error:
             raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-        except UserError as error:
-            raise UserError(f"{'' if str(file) in str(error) else f'cannot read {file}: '}{error}") from error
         return self._config[1]
 
     @property

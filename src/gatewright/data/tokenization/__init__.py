@@ -17,7 +17,7 @@ from gatewright.data.tokenization.char import CharTokenizer
 from gatewright.data.tokenization.fast import MARK, FastTokenizer
 from gatewright.data.tokenization.pretrained import PretrainedTokenizer
 from gatewright.errors import UserError, did_you_mean
-from gatewright.reading import complaint, read_json_object, read_text
+from gatewright.reading import opening, read_json_object, read_text
 
 __all__ = [
     "END_OF_TEXT",
@@ -72,12 +72,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     name = str(read_json_object(folder / "tokenizer_config.json")[MARK])
     described = read_text(folder / "tokenizer.json")
     kinds: dict[str, type[FastTokenizer]] = {"char": CharTokenizer, "byte": ByteTokenizer}
-    try:
+    with opening(f"{folder}: no sound tokenizer"):
         tokenizer = kinds.get(name, BPETokenizer)(name, tokenizers.Tokenizer.from_str(described))
         tokenizer.decode(np.concatenate(tokenizer.encode_batch([PROBE, ""])))
         assert tokenizer.token_bytes is not None
-    except Exception as error:  # the library raises nothing more precise
-        raise UserError(f"{folder}: no sound tokenizer ({complaint(error)})") from error
     return tokenizer
 
 

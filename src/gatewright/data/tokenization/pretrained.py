@@ -16,7 +16,7 @@ from gatewright.data.hub import resolve
 from gatewright.data.tokenization import byte_level
 from gatewright.data.tokenization.base import TokenIds, Tokenizer
 from gatewright.errors import UserError
-from gatewright.reading import complaint
+from gatewright.reading import opening
 
 _NAME = "gatewright_name"
 """The key of ``tokenizer_config.json`` that keeps the name a saved tokenizer was first opened under."""
@@ -52,14 +52,8 @@ class PretrainedTokenizer(Tokenizer):
         else:
             place = resolve("data.tokenizer", name)
         transformers = import_extra("transformers", "hf", f"data.tokenizer={name}: a Hugging Face tokenizer")
-        try:
+        with opening(f"data.tokenizer={name}: neither char, byte or bpe-N nor a tokenizer that transformers can open"):
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **given)
-        except Exception as error:  # a stranger's files fail in as many ways as there are
-            reason = complaint(error)
-            raise UserError(
-                f"data.tokenizer={name}: neither char, byte or bpe-N nor a tokenizer that transformers can open "
-                f"({reason})"
-            ) from error
         return cls(tokenizer.init_kwargs.get(_NAME, name), tokenizer)
 
     def encode(self, text: str) -> list[int]:

@@ -24,6 +24,7 @@ from gatewright.rl.learning.memory import rollout_memory
 from gatewright.rl.learning.update import RewardedUpdater
 from gatewright.rl.questions import Questions, QuestionSampler
 from gatewright.rl.start import task_of, tokenizer_of
+from gatewright.training.banner import plan_row
 from gatewright.training.console import si
 from gatewright.training.precision import Precision
 from gatewright.training.work import Equipment, Outcome, Work
@@ -79,8 +80,7 @@ class RewardedWork(Work):
             f"({self.tokenizer.vocab_size:,})",
             "listening": listening,
             "memory of paths": self._memory(config),
-            "plan": f"{train.max_steps:,} steps of {self.sampler.batch_size} questions x {options.paths} paths, "
-            f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}",
+            **plan_row(train, f"{self.sampler.batch_size} questions x {options.paths} paths"),
         }
 
     def _memory(self, config: Config) -> str:

@@ -14,6 +14,7 @@ from gatewright.rl.format import Format
 from gatewright.rl.questions import Questions
 from gatewright.rl.start import task_of, tokenizer_of
 from gatewright.rl.supervised.demonstrations import DemonstrationSampler, held_out_rows
+from gatewright.training.banner import plan_row
 from gatewright.training.text import TokenUpdater
 from gatewright.training.work import Equipment, Outcome, Work
 
@@ -63,8 +64,7 @@ class DemonstrationWork(Work):
         return {
             "task": f"{task.name}, demonstrations of {len(self.questions.train):,} questions, "
             f"{len(self.questions.held_out):,} held out, tokenizer {self.tokenizer.name} ({self.tokenizer.vocab_size})",
-            "plan": f"{train.max_steps:,} steps of {self.sampler.batch_size} demonstrations = {rows:,}, "
-            f"{train.optimizer}, {train.schedule} from {train.learning_rate:g}, seed {train.seed}",
+            **plan_row(train, f"{self.sampler.batch_size} demonstrations = {rows:,}"),
         }
 
     def updater(self, equipment: Equipment) -> DemonstrationUpdater:

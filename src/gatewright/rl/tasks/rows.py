@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from gatewright.errors import UserError, did_you_mean
+from gatewright.reading import complaint
 from gatewright.rl.tasks.base import Split, Task, check_request
 from gatewright.rl.tasks.question import Question, normalised, share_of
 
@@ -93,9 +94,8 @@ class RowsTask(Task):
             try:
                 tables[label] = datasets.load_dataset(path, subset)
             except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
                 hint = "" if Path(path).is_dir() else "; path=FOLDER reads local files in its format"
-                raise UserError(f"task '{self.name}': cannot open {label}: {reason}{hint}") from error
+                raise UserError(f"task '{self.name}': cannot open {label}: {complaint(error)}{hint}") from error
         return tables
 
 

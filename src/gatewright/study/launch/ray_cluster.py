@@ -17,6 +17,7 @@ from typing import Any
 
 from gatewright.data.extras import import_extra
 from gatewright.errors import UserError
+from gatewright.reading import complaint
 from gatewright.study.launch.attempt import Attempt
 from gatewright.study.launch.job import Ending, Job, Launcher, LaunchError
 from gatewright.study.launch.node import TrialActor
@@ -58,7 +59,7 @@ class RayLauncher(Launcher):
                 logging_level=logging.ERROR,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"launcher ray: no Ray cluster at {self._where}: {' '.join(str(error).split())}") from error
+            raise UserError(f"launcher ray: no Ray cluster at {self._where}: {complaint(error)}") from error
         finally:
             if main:
                 signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
@@ -86,7 +87,7 @@ class RayLauncher(Launcher):
         try:
             actor = self._ray.remote(**wanted, max_restarts=0)(TrialActor).remote(attempt)
         except (ConnectionError, self._ray.exceptions.RayError) as error:
-            raise LaunchError(f"ray: {' '.join(str(error).split())}") from error
+            raise LaunchError(f"ray: {complaint(error)}") from error
         return RayJob(self._ray, trial, actor)
 
 
@@ -144,7 +145,7 @@ class RayJob(Job):
             code = None  # for a moment
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
-            self._ending = Ending(None, f"ray: {' '.join(str(cause).split())[:300]}")
+            self._ending = Ending(None, f"ray: {complaint(cause)}")
             return
         self._begun = True
         if code is None:

@@ -19,7 +19,7 @@ import psutil
 
 from gatewright.data.extras import import_extra
 from gatewright.errors import UserError
-from gatewright.reading import parse_json
+from gatewright.reading import complaint, parse_json
 from gatewright.study.launch.attempt import Attempt
 from gatewright.study.launch.job import Ending, Job, Launcher, LaunchError
 from gatewright.study.launch.node import exit_file, run_attempt
@@ -64,7 +64,7 @@ class SlurmLauncher(Launcher):
             executor.update_parameters(**self._parameters(trial))
             submitted = executor.submit(run_attempt, attempt, str(jobs))
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            raise LaunchError(f"sbatch: {' '.join(str(error).split())}") from error
+            raise LaunchError(f"sbatch: {complaint(error)}") from error
         return SlurmJob(trial, folder, str(submitted.job_id), self._queue(jobs), submitted)
 
     def adopt(self, folder: StudyFolder, trials: Iterable[Trial]) -> list[Job]:

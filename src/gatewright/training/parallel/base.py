@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.errors import UserError
+from gatewright.run import WEIGHTS
 
-WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 
 

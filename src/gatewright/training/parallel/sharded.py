@@ -14,7 +14,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from gatewright.parts.alpha.base import Alpha
-from gatewright.training.parallel.base import WEIGHTS, Weights, first_names, on_cpu, sums
+from gatewright.run import WEIGHTS
+from gatewright.training.parallel.base import Weights, first_names, on_cpu, sums
 from gatewright.training.parallel.group import Group
 from gatewright.training.parallel.shards import part_name, place, read_model, read_optimizer
 from gatewright.training.recompute import blocks_of

@@ -24,7 +24,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
-from gatewright.training.parallel.base import OPTIMIZER, WEIGHTS
+from gatewright.run import WEIGHTS
+from gatewright.training.parallel.base import OPTIMIZER
 
 
 def part_name(whole: str, number: int, count: int) -> str:
