@@ -16,7 +16,8 @@ from gatewright.hf.assemble import assemble_from, kernels
 from gatewright.hf.cache import BorrowedCache
 from gatewright.hf.configuration import GatewrightConfig
 from gatewright.model.block import Block
-from gatewright.model.language_model import IGNORED, LanguageModel
+from gatewright.model.language_model import LanguageModel
+from gatewright.model.linear_cross_entropy import IGNORED
 from gatewright.model.trunk import Trunk
 from gatewright.parts.part import Part
 

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatewright.config.model import ModelConfig
 from gatewright.model.block import Block
 from gatewright.model.initialise import initialise
+from gatewright.model.linear_cross_entropy import IGNORED, LARGE, cross_entropy, linear_cross_entropy
 from gatewright.model.trunk import Trunk
 from gatewright.parts.attention.cache import KVCache
 from gatewright.parts.inits.base import Init
 from gatewright.parts.norms.base import Norm
 from gatewright.parts.positions.base import Position
 
-IGNORED = -100
-"""The target that is not scored, as in `torch.nn.functional.cross_entropy`."""
-
 
 @dataclass
 class Output:
-    """What a forward pass gives. ``loss`` is ``cross_entropy`` plus ``aux_loss``, where there are targets."""
+    """What a forward pass gives. ``loss`` is ``cross_entropy`` plus ``aux_loss``, where there are targets.
+
+    ``logits`` are empty where they were not to be kept and the loss could do without.
+    """
 
     logits: Tensor
     loss: Tensor | None = None
@@ -81,6 +81,7 @@ class LanguageModel(Trunk):
         inputs_embeds: Tensor | None = None,
         documents: Tensor | None = None,
         reduction: Literal["mean", "sum"] = "mean",
+        keep_logits: bool = True,
     ) -> Output:
         """Logits ``(B, T, V)`` for ``input_ids`` ``(B, T)``, and the loss where there is something to predict.
 
@@ -93,6 +94,7 @@ class LanguageModel(Trunk):
         - ``documents`` ``(B, T)``: for each token the number of its document, where several are packed into a row, one
           after another. Tokens see their own alone, whose positions begin at 0: its logits are those it has by itself.
         - ``reduction``: of the cross-entropy over scored positions.
+        - ``keep_logits``: with targets false will do, and then large logits never stand in memory at once.
         """
         x = self.hidden_states(
             input_ids,
@@ -102,15 +104,20 @@ class LanguageModel(Trunk):
             inputs_embeds=inputs_embeds,
             documents=documents,
         )
-        logits = self.logits(x)
         if labels is not None:
             if targets is not None:
                 raise ValueError("give either labels or targets")
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
         if targets is None:
-            return Output(logits)
-        wide = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
-        entropy = F.cross_entropy(wide, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+            return Output(self.logits(x))
+        head = self.embedding if self.head is None else self.head
+        if keep_logits or targets.numel() * len(head.weight) < LARGE:
+            logits = self.logits(x)
+            entropy = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction)
+        else:
+            logits = x.new_empty(0)
+            bias = None if self.head is None else self.head.bias
+            entropy = linear_cross_entropy(x.flatten(0, 1), head.weight, bias, targets.flatten(), reduction)
         aux = self.aux_loss()
         return Output(logits, entropy if aux is None else entropy + aux, entropy, aux)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal, cast
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from gatewright.model.language_model import IGNORED, Output
+from gatewright.model.language_model import Output
+from gatewright.model.linear_cross_entropy import cross_entropy
 from gatewright.parts.alpha.base import Alpha
 from gatewright.surgery.alpha import alphas
 from gatewright.surgery.record import Record
@@ -52,11 +51,12 @@ class PretrainedModel(nn.Module):
         attention_mask: Tensor | None = None,
         cache: DynamicCache | None = None,
         reduction: Literal["mean", "sum"] = "mean",
+        keep_logits: bool = True,
     ) -> Output:
         """Logits ``(B, T, V)`` for ``input_ids`` ``(B, T)``; the arguments are those of `LanguageModel.forward`.
 
         The loss is the cross-entropy alone, taken in float32 from the logits as they are: transformers' own would copy
-        them.
+        them. They are there whatever ``keep_logits`` says: some models do more to them than their head does.
         """
         given: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
         if attention_mask is not None:
@@ -67,8 +67,7 @@ class PretrainedModel(nn.Module):
         logits: Tensor = self.hf(input_ids=input_ids, **given).logits
         if targets is None:
             return Output(logits)
-        wide = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
-        entropy = F.cross_entropy(wide, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
+        entropy = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction)
         return Output(logits, entropy, entropy)
 
     def train(self, mode: bool = True) -> PretrainedModel:

@@ -101,6 +101,7 @@ class TokenUpdater(Updater):
                         to_device(micro_ids, device),
                         targets=to_device(micro_labels, device),
                         reduction="sum",
+                        keep_logits=False,
                         **apart(micro_ids, self.separator, device),
                     )
                 share: Tensor = output.cross_entropy / targets
