@@ -29,6 +29,7 @@ from gatewright.registry import KINDS, Entry, entries
 from gatewright.study.trials import flatten
 
 HERE, PRESETS = Path(__file__).parent, "gatewright.config.presets"
+RESULTS = HERE.parent / "benchmarks" / "results"
 
 
 def describe_kind(kind: str) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def in_words(annotation: Any) -> str:
     words: list[str] = []
     for option in options:
         if get_origin(option) is Literal:
-            words += [f"`{word}`" for word in get_args(option)]
+            words += [f"`{written(word)}`" for word in get_args(option)]
         else:
             words.append({type(None): "null", Any: "name, mapping"}.get(option) or option.__name__)
     return ", ".join(words)
@@ -130,7 +131,12 @@ def configuration_page() -> dict[str, Any]:
     return {"blocks": list(blocks(Config)), "groups": groups, "models": models}
 
 
-PAGES = {"parts.md": parts_page, "configuration.md": configuration_page}
+def performance_page() -> dict[str, Any]:
+    """What performance.md shows: the benchmarks' last results, by the name of their file."""
+    return {"results": {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}}
+
+
+PAGES = {"parts.md": parts_page, "configuration.md": configuration_page, "performance.md": performance_page}
 
 
 def main() -> int:

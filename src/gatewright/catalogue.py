@@ -1,25 +1,23 @@
 """What there is to choose from, and what a choice costs, as plain data for the command line.
 
 Parts are found by importing them, and torch with them, which takes seconds. Their listing is therefore kept in the
-cache for as long as no file changes in which a part may be.
+cache for as long as no file of this package changes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.cache import cache_root
+from gatewright.cache import cache_root, package_state
 from gatewright.errors import UserError, unknown
 from gatewright.files import write_atomic
 from gatewright.reading import read_json_object
-from gatewright.registry import HOMES, KINDS, PLUGINS, Entry, entries
+from gatewright.registry import KINDS, PLUGINS, Entry, entries
 
 if TYPE_CHECKING:
     from gatewright.config import Config
@@ -52,7 +50,7 @@ def _remembered() -> Catalogue:
     """All parts, from the cache if they were listed before; parts of other packages are always asked anew."""
     if entry_points(group=PLUGINS):
         return _listed()
-    file, state = cache_root() / "parts.json", _state()
+    file, state = cache_root() / "parts.json", package_state()
     with suppress(UserError):
         kept = read_json_object(file)
         if kept.get("state") == state:
@@ -66,17 +64,6 @@ def _remembered() -> Catalogue:
 
 def _listed() -> Catalogue:
     return {kind: [_describe(entry) for entry in entries(kind).values()] for kind in KINDS}
-
-
-def _state() -> str:
-    """The files in which parts may be, as they are now, as one digest."""
-    digest = hashlib.sha256()
-    for home in HOMES:
-        folder = Path(__file__).parent.parent.joinpath(*home.split("."))
-        for file in sorted(folder.rglob("*.py")):
-            facts = file.stat()
-            digest.update(f"{file} {facts.st_mtime_ns} {facts.st_size}\n".encode())
-    return digest.hexdigest()
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def tiny(text_folder: Path, tmp_path: Path) -> Callable[..., Config]:
     def make(out: str = "run", resume: str = "never", model: dict[str, Any] | None = None, **train: Any) -> Config:
         sizes = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 32, "init": "fan_in"}
         options = {"batch_size": 4, "max_steps": 12, "log_every": 1, "eval_every": 4, "eval_tokens": 400}
-        options |= {"save_every": 4, "tensorboard": False, "learning_rate": 3e-3}
+        options |= {"save_every": 4, "tensorboard": False, "learning_rate": 3e-3, "precision": "float32"}
         return Config(
             model=ModelConfig(**{**sizes, **(model or {})}),
             data=DataConfig(source="files", path=str(text_folder), tokenizer="byte", validation_fraction=0.1),

@@ -31,11 +31,11 @@ class TrainConfig:
     epsilon: float = knob(1e-8, "AdamW's ε")
     grad_clip: float = knob(1.0, "largest global gradient norm; 0: off")
 
-    precision: Literal["float32", "bf16", "fp16", "auto"] = knob("float32", "auto: bf16 where the hardware has it")
+    precision: Literal["float32", "bf16", "fp16", "auto"] = knob("auto", "auto: bf16 where the hardware has it")
     recompute: Literal["none", "feedforward", "blocks"] = knob(
         "none", "what the backward pass computes again instead of keeping it in memory"
     )
-    compile: bool = knob(False, "torch.compile the model")
+    compile: Literal["auto", True, False] = knob("auto", "torch.compile the model; auto: if the run is long enough")
     deterministic: bool = knob(True, "deterministic algorithms where they exist")
     threads: int | None = knob(None, "CPU threads; null: torch's choice")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gatewright.parts.inits.base import Init
 from gatewright.parts.part import Part
@@ -37,6 +37,15 @@ def _normal(tensor: torch.Tensor, std: float, seed: int, name: str) -> None:
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
     drawn = torch.empty(tensor.shape).normal_(0.0, std, generator=generator)
-    if isinstance(tensor, DTensor):  # this process keeps its share
-        drawn = distribute_tensor(drawn.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+    if "torch.distributed.tensor" in sys.modules:  # else there can be no share of one, and importing it takes seconds
+        drawn = _share(drawn, tensor)
     tensor.copy_(drawn)
+
+
+def _share(drawn: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """What this process keeps of what was drawn, as ``tensor`` is laid out."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(tensor, DTensor):
+        return drawn
+    return distribute_tensor(drawn.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)

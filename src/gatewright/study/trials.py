@@ -64,6 +64,8 @@ def make_plan(study: Study) -> Plan:
             configs[name] = load_config(overrides, named_by_user=False)
         except UserError as error:
             raise UserError(f"arm '{name}': {error}") from error
+        if configs[name].train.compile == "auto":
+            configs[name].train.compile = False  # by its own length, one arm might be compiled and another not
     if study.match != "none":
         for name, config in configs.items():
             if config.init is not None:

@@ -7,13 +7,11 @@ import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from torch import nn
 
 from gatewright.config import Config
 from gatewright.errors import UserError
-from gatewright.hardware.compiler import check_compiler
 from gatewright.hardware.device import device_name
 from gatewright.hardware.environment import environment
 from gatewright.hardware.measure import peak_flops
@@ -23,6 +21,7 @@ from gatewright.run import CHECKPOINTS, METRICS, TOKENIZER, Run
 from gatewright.terminal import Terminal
 from gatewright.training.banner import hardware_row
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
+from gatewright.training.compilation import compiled, resolve_compile
 from gatewright.training.folder import (
     choose_folder,
     claimed,
@@ -70,18 +69,18 @@ def train(config: Config, *, console: Console | None = None) -> Run:
 def _train(config: Config, parallel: Parallel, console: Console) -> Run:
     device = parallel.device
     config.train.precision = resolve_precision(config.train.precision, device)  # type: ignore[assignment]
-    if config.train.compile:
-        check_compiler(device)
     parallel.rows(config.train.batch_size * config.train.grad_accumulation)
     folder = parallel.agree(choose_folder(config, subject_name(config)))
     resume, config.out, config.resume = config.resume, str(folder), "never"  # as recorded: what repeats the run
     earlier = existing_run(folder, resume)
     if earlier is not None:
         check_same_run(config, earlier.config, folder)
+        if config.train.compile == "auto":
+            config.train.compile = earlier.config.train.compile
         if is_done(earlier, config):
             console.print(f"{folder} is finished: nothing to do", highlight=False, markup=False)
             return earlier
-    with runtime(config.train):
+    with runtime(config.train, device):
         if not parallel.is_main:
             parallel.wait()  # the main process prepares the data, the others find them prepared
         try:
@@ -104,6 +103,7 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
     options, device = config.train, parallel.device
     subject = open_subject(config, device if config.init else parallel.birthplace)
     model, companion = subject.model, work.companion(subject.model)
+    options.compile = resolve_compile(config, device, work.flops_per_token(subject.cost))
     precision = Precision(options.precision, device)
     recompute(model, options.recompute)
     forward = parallel.wrap(model, options.precision)
@@ -135,7 +135,7 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
             work.tokenizer.save(folder / TOKENIZER)
 
     if options.compile:
-        forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
+        forward = compiled(forward, options.deterministic)
     updater = work.updater(Equipment(model, forward, companion, optimizers, precision, parallel, config))
     tracker = Tracker(
         folder if parallel.is_main else None,

@@ -12,8 +12,9 @@ from torch import Tensor
 from gatewright.config import Config
 from gatewright.hf.description import describe
 from gatewright.model.build import build
-from gatewright.model.cost import ModelCost, training_memory
+from gatewright.model.cost import ModelCost
 from gatewright.model.cost import cost as cost_of
+from gatewright.model.footprint import remembered_memory
 from gatewright.model.name import architecture_name
 from gatewright.training.banner import model_rows
 
@@ -77,7 +78,7 @@ def subject_memory(config: Config) -> dict[str, int]:
     """Bytes that training the model takes, by use."""
     source, options = _foreign(config), config.train
     if source is None:
-        return training_memory(config.model, options.batch_size, precision=options.precision)
+        return remembered_memory(config.model, options.batch_size, options.precision)
     from gatewright.pretrained import cost
     from gatewright.pretrained.opening import sketch
 

@@ -7,12 +7,24 @@ from typing import Any, Literal
 from torch import Tensor
 
 from gatewright.errors import UserError
+from gatewright.kernels import usable
+from gatewright.parts.activations.gelu import GELU
+from gatewright.parts.activations.identity import Identity
+from gatewright.parts.activations.relu import ReLU
+from gatewright.parts.activations.sigmoid import Sigmoid
+from gatewright.parts.activations.silu import SiLU
+from gatewright.parts.activations.tanh import Tanh
 from gatewright.parts.alpha.parse import make_alpha
 from gatewright.parts.gates.base import Gate
 from gatewright.parts.gates.forms import Function, find_form
 from gatewright.parts.norms.base import Norm
 from gatewright.parts.part import Dims
 from gatewright.registry import create, register
+
+FUSED: dict[type, str] = {
+    GELU: "gelu", Identity: "identity", ReLU: "relu", Sigmoid: "sigmoid", SiLU: "silu", Tanh: "tanh"
+}  # fmt: skip
+"""Activations that `gatewright.kernels.gated` knows."""
 
 
 @register("gate", "paglu", activation="sigmoid", word="paGLU", own_form="gate")
@@ -62,7 +74,18 @@ class PaGate(Gate):
 
     def forward(self, value: Tensor, gate: Tensor, x: Tensor) -> Tensor:
         alpha = self.alpha(x).to(value.dtype)
+        if usable(value) and self._has_kernel(value, gate, alpha):
+            from gatewright.kernels.gated import GatedActivation
+
+            kind = FUSED[type(self.activation)]
+            joined: Tensor = GatedActivation.apply(value, gate, alpha, self.form.name, kind)  # type: ignore[no-untyped-call]
+            return joined
         return self.form.combine(value, gate, x, alpha, self.activation, self.gated)
+
+    def _has_kernel(self, value: Tensor, gate: Tensor, alpha: Tensor) -> bool:
+        """Whether one kernel does all there is to do: one α for all, no GateNorm, an activation without weights."""
+        plain = self.norm is None and alpha.numel() == 1 and value.dtype == gate.dtype
+        return plain and self.form.name in ("gate", "blend", "preserve") and type(self.activation) in FUSED
 
     def gated(self, gate: Tensor, function: Function) -> Tensor:
         """The gate stream ``(..., H)`` under ``function``, with GateNorm before or after it where there is one."""

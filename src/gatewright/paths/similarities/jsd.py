@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from gatewright.kernels import usable
 from gatewright.paths.similarities.base import Similarity
 from gatewright.registry import register
 
@@ -45,6 +46,11 @@ def _mean_negentropy(log_p: Tensor) -> Tensor:
     """``Σ m ln m``, m the mean of two rows: ``(..., N, V)`` to ``(..., N, N)``, for i ≤ j and then mirrored."""
     *leading, n, vocabulary = log_p.shape
     groups = log_p.reshape(-1, n, vocabulary)
+    if usable(log_p) and log_p.dtype == torch.float32:
+        from gatewright.kernels.negentropy import MeanNegentropy
+
+        found: Tensor = MeanNegentropy.apply(groups)  # type: ignore[no-untyped-call]
+        return found.reshape(*leading, n, n)
     tile, chunk = vocabulary, len(groups)
     if not torch.compiler.is_compiling():  # a compiler fuses all of it and needs no tiles
         budget = CACHED if log_p.device.type == "cpu" else 2**10 * CACHED

@@ -1,0 +1,92 @@
+"""What a contender is asked for, and what it answers: one line of JSON each way. Needs nothing but torch."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+LEARNING_RATE, WEIGHT_DECAY, BETAS, CLIP = 1e-5, 0.1, (0.9, 0.95), 1.0
+"""The rate is low, so that first losses stay comparable."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model of GPT-2's form and its batch, a precision, and how many steps to take before and under the clock."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    vocab_size: int
+    batch_size: int
+    precision: str
+    compiled: bool
+    warmup: int
+    steps: int
+    text: str
+    """A file of random letters, fewer than the vocabulary has tokens."""
+    checkout: str = ""
+    """Where a contender's source lies that is no package."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.batch_size * self.block_size
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a contender reached."""
+
+    tokens_per_second: float
+    first_loss: float
+    peak_memory_bytes: int
+
+
+def asked() -> Job:
+    """The job on the command line."""
+    return Job(**json.loads(sys.argv[1]))
+
+
+def answer(tokens_per_second: float, first_loss: float, whose: int = resource.RUSAGE_SELF) -> None:
+    """Print the answer, with the peak memory of this process or of its children."""
+    peak = resource.getrusage(whose).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(asdict(Answer(tokens_per_second, first_loss, peak))))
+
+
+def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
+    """Train a peer as its own users would: autocast, fused AdamW, clipping, batches drawn at random.
+
+    ``loss_of(model, ids, targets)`` is the mean cross-entropy of ``(B, T)`` ids and the ids after them.
+    """
+    text = Path(job.text).read_text()
+    number = {letter: token for token, letter in enumerate(sorted(set(text)))}
+    data = torch.tensor([number[letter] for letter in text])
+    model.train()
+    forward = torch.compile(model) if job.compiled else model
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
+    )
+    first, began = 0.0, 0.0
+    for step in range(job.warmup + job.steps):
+        if step == job.warmup:
+            began = time.perf_counter()
+        starts = torch.randint(len(data) - job.block_size, (job.batch_size,)).tolist()
+        rows = torch.stack([data[start : start + job.block_size + 1] for start in starts])
+        with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16"):
+            loss = loss_of(forward, rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step == 0:
+            first = loss.item()
+    answer(job.steps * job.tokens / (time.perf_counter() - began), first)

@@ -1,0 +1,59 @@
+"""`gatewright train` as a user starts it, logging, progress and all; only the model and its batch are set.
+
+It is a long run, broken off when enough was seen of it, because how long a run is decides whether it is compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from job import LEARNING_RATE, WEIGHT_DECAY, Job, answer, asked
+
+LONG = 100_000
+
+
+def command(job: Job, out: Path) -> list[str]:
+    """The command line."""
+    shape = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    return [
+        sys.executable, "-m", "gatewright", "train", "model=gpt2",
+        *(f"model.{key}={getattr(job, key)}" for key in shape),
+        "data.source=files", f"data.path={job.text}", "data.tokenizer=char", "data.vocabulary=model",
+        f"train.batch_size={job.batch_size}", f"train.max_steps={LONG}", "train.schedule=constant",
+        f"train.learning_rate={LEARNING_RATE}", f"train.weight_decay={WEIGHT_DECAY}", "train.warmup_steps=0",
+        f"train.log_every={min(10, job.warmup)}", f"train.eval_every={LONG}", f"train.save_every={LONG}", f"out={out}",
+        *sys.argv[2:],
+    ]  # fmt: skip
+
+
+def records(metrics: Path) -> list[dict[str, Any]]:
+    """The training records so far; the last line may be half a line."""
+    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
+    return [record for record in map(json.loads, lines) if record["kind"] == "train"]
+
+
+job = asked()
+with tempfile.TemporaryDirectory() as place:
+    run, complaints = Path(place) / "run", Path(place) / "complaints.txt"
+    with (
+        complaints.open("w") as file,
+        subprocess.Popen(command(job, run), stdout=subprocess.PIPE, stderr=file) as process,
+    ):
+        assert process.stdout is not None
+        seen = []
+        for _ in process.stdout:  # a line for each record, among others
+            seen = records(run / "metrics.jsonl")
+            if seen and seen[-1]["step"] >= job.warmup + job.steps:
+                break
+        process.kill()
+    if not seen or seen[-1]["step"] < job.warmup + job.steps:
+        raise SystemExit(complaints.read_text() or "the run ended early")
+timed = [record for record in seen if record["step"] >= job.warmup]
+tokens, seconds = timed[-1]["tokens"] - timed[0]["tokens"], timed[-1]["time"] - timed[0]["time"]
+answer(tokens / seconds, seen[0]["loss"], resource.RUSAGE_CHILDREN)

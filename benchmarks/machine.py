@@ -1,0 +1,45 @@
+"""What a benchmark ran on, and the most it could have reached."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from gatewright.hardware.device import cpu_name
+from gatewright.hardware.measure import measure_cpu
+
+
+@dataclass(frozen=True)
+class Machine:
+    """For the head of every table."""
+
+    cpu: str
+    threads: int
+    torch: str
+    commit: str
+    date: str
+    peak_float32: float
+    """FLOP/s of matrix products, the best seen."""
+    peak_bf16: float
+
+
+def describe_machine() -> dict[str, object]:
+    """This machine, measured now."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return asdict(
+        Machine(
+            cpu_name(),
+            torch.get_num_threads(),
+            torch.__version__,
+            commit.stdout.strip() or "no repository",
+            datetime.date.today().isoformat(),
+            measure_cpu("float32"),
+            measure_cpu("bf16"),
+        )
+    )

@@ -1,0 +1,79 @@
+"""Which runs are compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gatewright.config import RLConfig, load_config
+from gatewright.errors import UserError
+from gatewright.study.plan import load_study
+from gatewright.study.trials import make_plan
+from gatewright.training import compilation
+from gatewright.training.compilation import EARNED, resolve_compile
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+TOKENS = 8 * 1000 * 64
+ENOUGH = EARNED["cpu"] / TOKENS
+
+
+@pytest.fixture(autouse=True)
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "cpp_compiler", lambda: "/usr/bin/g++")
+
+
+def decide(*overrides: str, device: torch.device = CPU, flops: float = ENOUGH) -> bool:
+    config = load_config(["model.block_size=64", "train.batch_size=8", "train.max_steps=1000", *overrides])
+    return resolve_compile(config, device, flops)
+
+
+def test_long_runs_are_compiled_and_short_ones_not() -> None:
+    assert decide()
+    assert not decide(flops=0.99 * ENOUGH)
+    assert not decide("train.max_steps=999")
+    assert decide("train.max_steps=500", "train.grad_accumulation=2")
+
+
+def test_an_accelerator_has_to_have_more_to_do() -> None:
+    assert not decide(device=CUDA)
+    assert decide(device=CUDA, flops=EARNED["cuda"] / TOKENS)
+    assert not decide(device=torch.device("mps"), flops=1e30)
+
+
+def test_what_is_asked_for_is_done() -> None:
+    assert decide("train.compile=true", flops=1)
+    assert not decide("train.compile=false", flops=1e30)
+
+
+@pytest.mark.parametrize(("key", "value"), [("init", "some/model"), ("rl", RLConfig()), ("parallel.mode", "ddp")])
+def test_what_was_not_meant_for_it_is_left_alone(key: str, value: Any) -> None:
+    config = load_config([])
+    *block, name = key.split(".")
+    setattr(getattr(config, *block) if block else config, name, value)
+    assert not resolve_compile(config, CPU, 1e30)
+    config.train.compile = True
+    assert resolve_compile(config, CPU, 1e30)
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "cpp_compiler", lambda: None)
+    assert not decide(flops=1e30)
+    with pytest.raises(UserError, match=r"train.compile=true needs a C\+\+ compiler"):
+        decide("train.compile=true")
+    assert decide("train.compile=true", device=CUDA)
+
+
+def test_the_arms_of_a_study_are_compiled_if_the_study_says_so(tmp_path: Path) -> None:
+    def compiled(base: str) -> set[Any]:
+        file = tmp_path / "study.yaml"
+        file.write_text(
+            f"name: s\nbase: [{base}]\nseeds: [0, 1]\nbaseline: a\n"
+            "arms: {a: {about: short}, b: {overrides: [train.max_steps=1000000]}}\n"
+        )
+        return {config.train.compile for config in make_plan(load_study(file)).configs.values()}
+
+    assert compiled("train.warmup_steps=1") == {False}
+    assert compiled("train.compile=true") == {True}
