@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test faults fuzz lint format bench bench-data docs clean
+.PHONY: help demo study-alpha study-presets study-ablations study-m3po-small test faults fuzz lint format bench bench-full bench-data docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -58,8 +58,19 @@ format: .venv/dev  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in one interleaved run
-	$(BIN)/python benchmarks/train_step.py --precision bf16 --compiled
+bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in turns
+	$(BIN)/python benchmarks/training.py --shape small --turns 3 --peers transformers
+
+NANOGPT ?= none
+PEERS ?= $(BIN)/python
+bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout PEERS=interpreter takes in more peers
+	for shape in small mid gpt2; do $(BIN)/python benchmarks/training.py --shape $$shape --nanogpt $(NANOGPT) \
+	  --python $(PEERS) --out benchmarks/results/training-$$shape.json || exit 1; done
+	for case in gates logging precision scale; do $(BIN)/python benchmarks/variants.py $$case \
+	  --out benchmarks/results/variants-$$case.json || exit 1; done
+	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json
+	$(BIN)/python benchmarks/whole_runs.py --out benchmarks/results/whole-runs.json
+	$(BIN)/python docs/generate.py
 
 bench-data: .venv/dev  ## tokens prepared a second and core, and peak memory, by one process and by two
 	$(BIN)/python benchmarks/prepare_data.py

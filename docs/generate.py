@@ -1,4 +1,7 @@
-"""Write docs/parts.md and docs/configuration.md from the code; ``--check`` only says whether they are up to date."""
+"""Write the generated pages: parts and configuration from the code, performance from the last benchmarks.
+
+``--check`` only says whether they are up to date.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from gatewright.contract import Case
 from gatewright.data.corpora import list_corpora
 from gatewright.data.corpora.base import corpus_classes
 from gatewright.files import write_atomic
+from gatewright.parts.attention.sdpa import SHORT
 from gatewright.registry import KINDS, Entry, entries
 from gatewright.study.trials import flatten
 
@@ -133,7 +137,10 @@ def configuration_page() -> dict[str, Any]:
 
 def performance_page() -> dict[str, Any]:
     """What performance.md shows: the benchmarks' last results, by the name of their file."""
-    return {"results": {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}}
+    return {
+        "results": {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))},
+        "short": SHORT,
+    }
 
 
 PAGES = {"parts.md": parts_page, "configuration.md": configuration_page, "performance.md": performance_page}

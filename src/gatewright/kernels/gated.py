@@ -19,7 +19,7 @@ ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "silu", "gelu")
 
 
 @triton.jit
-def _phi(x, kind: tl.constexpr):  # type: ignore[no-untyped-def]
+def _phi(x, kind: tl.constexpr):
     """An activation and its derivative."""
     if kind == "identity":
         return x, x * 0.0 + 1.0
@@ -40,7 +40,7 @@ def _phi(x, kind: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _join(value, gate, alpha, out, size, form: tl.constexpr, kind: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _join(value, gate, alpha, out, size, form: tl.constexpr, kind: tl.constexpr, block: tl.constexpr):
     places = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     there = places < size
     a = tl.load(value + places, there, other=0.0).to(tl.float32)
@@ -59,7 +59,7 @@ def _join(value, gate, alpha, out, size, form: tl.constexpr, kind: tl.constexpr,
 
 
 @triton.jit
-def _differentiate(  # type: ignore[no-untyped-def]
+def _differentiate(
     value, gate, alpha, gradient, by_value, by_gate, by_alpha, size,
     form: tl.constexpr, kind: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
@@ -101,7 +101,7 @@ class GatedActivation(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         """By value, by gate and by α, the last added up in float32."""
         value, gate, alpha = ctx.saved_tensors
         form, activation = ctx.how

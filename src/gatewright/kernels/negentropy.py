@@ -20,7 +20,7 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 @triton.jit
-def _add_up(log_p, totals, n, vocabulary, stretches, tiny: tl.constexpr, block: tl.constexpr, stretch: tl.constexpr):  # type: ignore[no-untyped-def]
+def _add_up(log_p, totals, n, vocabulary, stretches, tiny: tl.constexpr, block: tl.constexpr, stretch: tl.constexpr):
     pair, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     group, i, j = pair // (n * n), pair // n % n, pair % n
     if i > j:
@@ -38,7 +38,7 @@ def _add_up(log_p, totals, n, vocabulary, stretches, tiny: tl.constexpr, block: 
 
 
 @triton.jit
-def _differentiate(log_p, weights, out, n, vocabulary, tiny: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _differentiate(log_p, weights, out, n, vocabulary, tiny: tl.constexpr, block: tl.constexpr):
     row, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     group = row // n
     tokens = part * block + tl.arange(0, block)
@@ -71,7 +71,7 @@ class MeanNegentropy(torch.autograd.Function):
         return upper + upper.triu(1).mT
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """``∂h_ij / ∂ ln p_i = ½ p_i (1 + ln m_ij)``, for both places of each pair."""
         (log_p,) = ctx.saved_tensors
         groups, n, vocabulary = log_p.shape

@@ -21,7 +21,7 @@ IGNORED = -100
 LARGE = 2**24
 """Logits from which on slices pay; below, they fit into fast memory or nearly so."""
 
-SLICE = 2**25
+SLICE = 2**26
 """Logits of a slice: enough for matrix products to be efficient."""
 
 
@@ -58,33 +58,36 @@ def _fused(
     by_hidden = torch.empty_like(hidden if learns else hidden[:0])
     by_weight = torch.zeros_like(weight if learns else weight[:0], dtype=wide)
     by_bias = hidden.new_zeros(len(weight) if learns and bias is not None else 0, dtype=wide)
-    differentiate = _compiled(_losses_and_gradient) if compiled else _losses_and_gradient
-    rows = max(1, SLICE // len(weight))
+    slices = max(1, -(-hidden.shape[0] * len(weight) // SLICE))
+    rows = max(1, -(-hidden.shape[0] // slices))
+    store, share = hidden.new_empty(rows, len(weight)), torch.empty_like(low if learns else low[:0])
+    normalise = _compiled(_normalise) if compiled else _normalise
     for start in range(0, len(hidden), rows):
         some, aims = hidden[start : start + rows], targets[start : start + rows]
-        logits = F.linear(some, low, None if bias is None else bias.to(low.dtype))
-        loss, gradient = differentiate(logits, aims, learns)
-        total += loss
+        logits = torch.mm(some, low.T, out=store[: len(some)])
+        if bias is not None:
+            logits += bias.to(low.dtype)
+        scored, places = aims != IGNORED, torch.where(aims != IGNORED, aims, 0)[:, None]
+        aimed_at = logits.gather(1, places)[:, 0].to(wide)
+        losses = torch.where(scored, normalise(logits, scored[:, None], learns) - aimed_at, 0.0)
+        total += losses.sum()
         if learns:
+            missed = torch.where(scored, torch.expm1(-losses), 0.0).to(logits.dtype)  # p − 1, exact near p = 1
+            gradient = logits.scatter_(1, places, missed[:, None])
             torch.mm(gradient, low, out=by_hidden[start : start + rows])
-            by_weight += gradient.T @ some
+            by_weight += torch.mm(gradient.T, some, out=share)
             if bias is not None:
                 by_bias += gradient.sum(0, dtype=wide)
     return total, by_hidden, by_weight.to(weight.dtype), by_bias.to(weight.dtype)
 
 
-def _losses_and_gradient(logits: Tensor, targets: Tensor, learns: bool) -> tuple[Tensor, Tensor]:
-    """Σ −ln p(target) over the scored rows, and its gradient by ``logits``, in their precision."""
+def _normalise(logits: Tensor, scored: Tensor, learns: bool) -> Tensor:
+    """Ln Σ exp of each row of ``logits``, which become their softmax in place, 0 in rows that are not scored."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    scored = targets != IGNORED
-    places = torch.where(scored, targets, 0)[:, None]
     log_norm = wide.logsumexp(-1, keepdim=True)
-    losses = torch.where(scored, (log_norm - wide.gather(1, places))[:, 0], 0.0)
-    if not learns:
-        return losses.sum(), logits.new_empty(0)
-    chances = (wide - log_norm).exp()
-    chances = chances.scatter_add(1, places, torch.full_like(log_norm, -1.0))
-    return losses.sum(), torch.where(scored[:, None], chances, 0.0).to(logits.dtype)
+    if learns:
+        logits.copy_((wide - log_norm).exp() * scored)
+    return log_norm[:, 0]
 
 
 @cache

@@ -78,7 +78,7 @@ class PaGate(Gate):
             from gatewright.kernels.gated import GatedActivation
 
             kind = FUSED[type(self.activation)]
-            joined: Tensor = GatedActivation.apply(value, gate, alpha, self.form.name, kind)  # type: ignore[no-untyped-call]
+            joined: Tensor = GatedActivation.apply(value, gate, alpha, self.form.name, kind)
             return joined
         return self.form.combine(value, gate, x, alpha, self.activation, self.gated)
 

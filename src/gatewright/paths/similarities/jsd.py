@@ -49,7 +49,7 @@ def _mean_negentropy(log_p: Tensor) -> Tensor:
     if usable(log_p) and log_p.dtype == torch.float32:
         from gatewright.kernels.negentropy import MeanNegentropy
 
-        found: Tensor = MeanNegentropy.apply(groups)  # type: ignore[no-untyped-call]
+        found: Tensor = MeanNegentropy.apply(groups)
         return found.reshape(*leading, n, n)
     tile, chunk = vocabulary, len(groups)
     if not torch.compiler.is_compiling():  # a compiler fuses all of it and needs no tiles
