@@ -49,11 +49,11 @@ with tempfile.TemporaryDirectory() as place:
         seen = []
         for _ in process.stdout:  # a line for each record, among others
             seen = records(run / "metrics.jsonl")
-            if seen and seen[-1]["step"] >= job.warmup + job.steps:
+            timed = [record for record in seen if record["step"] >= job.warmup]
+            if timed and timed[-1]["step"] >= timed[0]["step"] + job.steps:
                 break
+        else:
+            raise SystemExit(complaints.read_text() or "the run ended early")
         process.kill()
-    if not seen or seen[-1]["step"] < job.warmup + job.steps:
-        raise SystemExit(complaints.read_text() or "the run ended early")
-timed = [record for record in seen if record["step"] >= job.warmup]
 tokens, seconds = timed[-1]["tokens"] - timed[0]["tokens"], timed[-1]["time"] - timed[0]["time"]
 answer(tokens / seconds, seen[0]["loss"], resource.RUSAGE_CHILDREN)

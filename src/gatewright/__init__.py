@@ -16,6 +16,7 @@ from gatewright.hf.registration import install
 from gatewright.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gatewright import paths
     from gatewright.config import Config, ModelConfig, load_config
     from gatewright.errors import RunError, UserError
     from gatewright.model import architecture_name, build, cost, match_model
@@ -40,6 +41,7 @@ _HOME = {
     "generate": "gatewright.model.generate",
     "make_gate": "gatewright.parts.gates.unit",
     "make_similarity": "gatewright.paths.make",
+    "paths": "gatewright.paths",
     "list_parts": "gatewright.registry",
     "register": "gatewright.registry",
     "Run": "gatewright.run",
@@ -70,6 +72,7 @@ __all__ = [
     "make_similarity",
     "match_model",
     "patch",
+    "paths",
     "register",
     "set_step",
     "train",

@@ -9,6 +9,7 @@ from typing import Any
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of ``package`` (PEP 562), whose public names are at home in the modules given.
+    A module of the package is its own home.
 
     ``__getattr__, __dir__ = lazy_names(__name__, {"name": "package.module"})``
     """
@@ -16,7 +17,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(homes[name]), name)
+        home = importlib.import_module(homes[name])
+        return home if homes[name] == f"{package}.{name}" else getattr(home, name)
 
     return find, lambda: sorted(homes)
 

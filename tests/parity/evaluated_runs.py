@@ -9,6 +9,7 @@ from gatewright.run import Run
 
 SENTENCE = "It was the best of tïmes;\tit was the wørst of times.\n"
 TINY = [
+    "train.precision=float32",
     *("model.n_layer=2", "model.n_head=2", "model.n_embd=32", "model.block_size=32", "data=files"),
     *("train.batch_size=4", "train.max_steps=12", "train.eval_every=6", "train.save_every=6", "train.eval_tokens=256"),
     *("train.tensorboard=false", "train.learning_rate=0.02", "data.validation_fraction=0.4"),

@@ -34,7 +34,7 @@ def fake_command(config_file: Path, overrides: list[str]) -> list[str]:
 def small(**model: object) -> Config:
     """A configuration whose evaluation has ten batches of 160 tokens, of the 1,600 that there are."""
     config = plain_config(batch_size=5, max_steps=100, eval_every=30, eval_tokens=5_000)
-    config.model.block_size = 32
+    config.model.block_size, config.train.compile = 32, False
     for key, value in model.items():
         setattr(config.model, key, value)
     return config

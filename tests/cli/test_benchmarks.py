@@ -1,0 +1,33 @@
+"""The benchmarks run, at no size: what they measure is not looked at, that they measure is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (["training.py", "--shape", "toy", "--turns", "1", "--quick", "--peers", "transformers"], "transformers"),
+        (["variants.py", "logging", "--shape", "toy", "--turns", "1"], "every step, TensorBoard"),
+        (["listening.py", "--toy", "--tokens", "2", "--turns", "1"], "bhattacharyya"),
+    ],
+)
+def test_it_runs(command: list[str], named: str, tmp_path: Path) -> None:
+    out = tmp_path / "results" / "numbers.json"
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / command[0], *command[1:], "--out", out], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    rows = {row["name"]: row for row in found.get("contenders") or found["rows"]}
+    times = rows[named].get("first_over_it") or rows[named]["times_none"]
+    assert all(number > 0 for number in times)
+    assert found["machine"]["peak_bf16"] > 0
