@@ -44,7 +44,7 @@ test: .venv/dev  ## all tests, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 faults: .venv/dev  ## things going wrong on purpose, the long ones too; writes docs/faults.md
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults -m "" --write-fault-table docs/faults.md
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults tests/unit/study/test_study_tuning.py -m "" --write-fault-table docs/faults.md
 
 fuzz: .venv/dev  ## two thousand damaged files of every kind for everything that reads them
 	OMP_NUM_THREADS=1 GATEWRIGHT_FUZZ=2000 $(BIN)/pytest tests/untrusted --timeout=0
