@@ -64,7 +64,6 @@ def main(
         table.add_row(row["name"], f"{row['milliseconds_per_step'][0]:.1f}", f"{ratio:.3f} ({low:.3f} to {high:.3f})")
     Console().print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         found = {"paths": paths, "tokens": tokens, "turns": turns, "machine": describe_machine(), "rows": rows}
         write_atomic(out, json.dumps(found, indent=1) + "\n")
 

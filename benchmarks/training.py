@@ -59,7 +59,6 @@ def main(
     found = {"shape": shape, **asdict(size), "turns": turns, "machine": machine, "contenders": rows}
     show(found)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, json.dumps(found, indent=1) + "\n")
 
 

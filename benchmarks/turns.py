@@ -16,31 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from contenders.job import Answer, Job
+from contenders.job import Answer, Job, Shape
 
 FOLDER = Path(__file__).parent / "contenders"
 ALPHABET = "".join(chr(code) for code in range(ord("0"), ord("0") + 63))
 """65 tokens, with the end of text and the unknown."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A model of GPT-2's form, its batch, and how many steps make a turn."""
-
-    n_layer: int
-    n_head: int
-    n_embd: int
-    block_size: int
-    vocab_size: int
-    batch_size: int
-    warmup: int
-    steps: int
-
-    @property
-    def model_options(self) -> list[str]:
-        """What makes ``model=gpt2`` this model."""
-        keys = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
-        return [f"model.{key}={getattr(self, key)}" for key in keys]
 
 
 SHAPES = {

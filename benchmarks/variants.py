@@ -70,7 +70,6 @@ def main(
     found = {"case": case, "shape": shape, **asdict(size), "turns": turns, "machine": describe_machine(), "rows": rows}
     show(found)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, json.dumps(found, indent=1) + "\n")
 
 
@@ -82,7 +81,7 @@ def scale(size: Shape, text: Path, turns: int) -> list[dict[str, Any]]:
     for _ in range(turns):
         for name, each in shapes.items():
             answer = Contender("gatewright").take_turn(each, text)
-            seconds[name].append(each.batch_size * each.block_size / answer.tokens_per_second)
+            seconds[name].append(each.tokens / answer.tokens_per_second)
             memory[name].append(answer.peak_memory_bytes)
     rows = []
     for name, each in shapes.items():
@@ -93,7 +92,7 @@ def scale(size: Shape, text: Path, turns: int) -> list[dict[str, Any]]:
                 "name": name,
                 "mode": "defaults",
                 "seconds_per_step": spread(seconds[name]),
-                "flops_per_step": flops * each.batch_size * each.block_size,
+                "flops_per_step": flops * each.tokens,
                 "times_the_seconds": spread(ratios),
                 "peak_memory_bytes": spread(memory[name])[0],
             }

@@ -24,7 +24,6 @@ from turns import spread
 
 from gatewright.files import write_atomic
 
-COMMANDS = {"gatewright --help": ["--help"], "gatewright parts": ["parts"], "gatewright train, one step": []}
 ARMS = {"gelu": "model.feedforward=standard", "swiglu": "model.feedforward=swiglu"}
 SEEDS = range(6)
 
@@ -40,10 +39,14 @@ def main(
             "train.eval_tokens=8192", "train.tensorboard=false", "train.checkpoint_at_end=false"]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        COMMANDS["gatewright train, one step"] = ["train", *base, "train.max_steps=1", "train.eval_tokens=1"]
+        commands = {
+            "gatewright --help": ["--help"],
+            "gatewright parts": ["parts"],
+            "gatewright train, one step": ["train", *base, "train.max_steps=1", "train.eval_tokens=1"],
+        }
         timed("train", *base, "train.max_steps=2", f"out={folder}/first")  # prepares the corpus, fills caches
         rows = []
-        for name, command in COMMANDS.items():
+        for name, command in commands.items():
             own = [[f"out={folder}/{repeat}"] if command[0] == "train" else [] for repeat in range(repeats)]
             rows.append({"name": name, "seconds": spread([timed(*command, *more) for more in own])})
         study = folder / "study.yaml"
@@ -65,7 +68,6 @@ def main(
         table.add_row(str(row["name"]), f"{row['seconds'][0]:.2f}")
     Console().print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         found = {"machine": describe_machine(), "by_hand_over_study": alone / together, "rows": rows}
         write_atomic(out, json.dumps(found, indent=1) + "\n")
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, CLIP = 1e-5, 0.1, (0.9, 0.95), 1.0
 """The rate is low, so that first losses stay comparable."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A model of GPT-2's form and its batch, a precision, and how many steps to take before and under the clock."""
+class Shape:
+    """A model of GPT-2's form, its batch, and how many steps to take before and under the clock."""
 
     n_layer: int
     n_head: int
@@ -27,19 +28,31 @@ class Job:
     block_size: int
     vocab_size: int
     batch_size: int
-    precision: str
-    compiled: bool
     warmup: int
     steps: int
-    text: str
-    """A file of random letters, fewer than the vocabulary has tokens."""
-    checkout: str = ""
-    """Where a contender's source lies that is no package."""
+
+    @property
+    def model_options(self) -> list[str]:
+        """What makes ``model=gpt2`` this model."""
+        keys = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+        return [f"model.{key}={getattr(self, key)}" for key in keys]
 
     @property
     def tokens(self) -> int:
         """Tokens of a step."""
         return self.batch_size * self.block_size
+
+
+@dataclass(frozen=True)
+class Job(Shape):
+    """A shape, and the mode it is trained in."""
+
+    precision: str
+    compiled: bool
+    text: str
+    """A file of random letters, fewer than the vocabulary has tokens."""
+    checkout: str = ""
+    """Where a contender's source lies that is no package."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,11 @@ def answer(tokens_per_second: float, first_loss: float, whose: int = resource.RU
     """Print the answer, with the peak memory of this process or of its children."""
     peak = resource.getrusage(whose).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(json.dumps(asdict(Answer(tokens_per_second, first_loss, peak))))
+
+
+def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of ``(B, T, V)`` logits, in float32."""
+    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
 def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:

@@ -1,8 +1,8 @@
 """litgpt's GPT with the choices of GPT-2, but for its positions: it rotates a quarter of each head's channels."""
 
-from job import asked, contend
+from job import asked, contend, next_token_loss
 from litgpt import GPT, Config
-from torch.nn import functional, init
+from torch.nn import init
 
 job = asked()
 model = GPT(
@@ -15,8 +15,4 @@ model.lm_head.weight = model.transformer.wte.weight
 for parameter in model.parameters():
     if parameter.dim() > 1:  # its own recipe belongs to its trainer
         init.normal_(parameter, std=0.02)
-contend(
-    job,
-    model,
-    lambda forward, ids, targets: functional.cross_entropy(forward(ids).flatten(0, 1).float(), targets.flatten()),
-)
+contend(job, model, lambda forward, ids, targets: next_token_loss(forward(ids), targets))

@@ -20,10 +20,8 @@ LONG = 100_000
 
 def command(job: Job, out: Path) -> list[str]:
     """The command line."""
-    shape = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     return [
-        sys.executable, "-m", "gatewright", "train", "model=gpt2",
-        *(f"model.{key}={getattr(job, key)}" for key in shape),
+        sys.executable, "-m", "gatewright", "train", "model=gpt2", *job.model_options,
         "data.source=files", f"data.path={job.text}", "data.tokenizer=char", "data.vocabulary=model",
         f"train.batch_size={job.batch_size}", f"train.max_steps={LONG}", "train.schedule=constant",
         f"train.learning_rate={LEARNING_RATE}", f"train.weight_decay={WEIGHT_DECAY}", "train.warmup_steps=0",

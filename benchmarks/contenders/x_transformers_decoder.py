@@ -1,7 +1,6 @@
 """x-transformers' decoder with flash attention and a tied head."""
 
-from job import asked, contend
-from torch.nn import functional
+from job import asked, contend, next_token_loss
 from x_transformers import Decoder, TransformerWrapper
 
 job = asked()
@@ -10,8 +9,4 @@ decoder = Decoder(dim=job.n_embd, depth=job.n_layer, heads=job.n_head, attn_dim_
 model = TransformerWrapper(
     num_tokens=job.vocab_size, max_seq_len=job.block_size, attn_layers=decoder, tie_embedding=True
 )
-contend(
-    job,
-    model,
-    lambda forward, ids, targets: functional.cross_entropy(forward(ids).flatten(0, 1).float(), targets.flatten()),
-)
+contend(job, model, lambda forward, ids, targets: next_token_loss(forward(ids), targets))

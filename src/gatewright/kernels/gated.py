@@ -14,8 +14,6 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024
-FORMS = ("gate", "blend", "preserve")
-ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "silu", "gelu")
 
 
 @triton.jit
@@ -91,7 +89,7 @@ class GatedActivation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gate: Tensor, alpha: Tensor, form: str, activation: str) -> Tensor:
-        """``form`` of `FORMS`, ``activation`` of `ACTIVATIONS`."""
+        """What forms and activations there are: `gatewright.parts.gates.pagate`."""
         value, gate = value.contiguous(), gate.contiguous()
         out = torch.empty_like(value)
         size = value.numel()

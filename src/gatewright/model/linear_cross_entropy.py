@@ -67,7 +67,8 @@ def _fused(
         logits = torch.mm(some, low.T, out=store[: len(some)])
         if bias is not None:
             logits += bias.to(low.dtype)
-        scored, places = aims != IGNORED, torch.where(aims != IGNORED, aims, 0)[:, None]
+        scored = aims != IGNORED
+        places = torch.where(scored, aims, 0)[:, None]
         aimed_at = logits.gather(1, places)[:, 0].to(wide)
         losses = torch.where(scored, normalise(logits, scored[:, None], learns) - aimed_at, 0.0)
         total += losses.sum()

@@ -72,7 +72,7 @@ def measure(
         configs = [plan.configs[arm] for arm in arms]
         say(f"measuring how long runs take: {', '.join(arms)}")
         side_by_side = [Trial(arms[i % len(arms)], i) for i in range(beside)]
-        if any(config.train.compile is True for config in configs):
+        if any(config.train.compile for config in configs):
             _run(side_by_side, plan, threads, command)
         measured = _run(side_by_side, plan, threads, command)
         for family, arm, config in zip(batch, arms, configs, strict=True):
@@ -182,7 +182,7 @@ class _Probe:
         pairs = list(zip(self.records, self.records[1:], strict=False))
         return [
             max(0.0, after["time"] - before["time"] - EVERY * self.step_tokens / after["tokens_per_second"])
-            for before, after in pairs[1 if self.config.train.compile is True else 0 :]
+            for before, after in pairs[1 if self.config.train.compile else 0 :]
         ]
 
     def timing(self) -> Timing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,9 +32,7 @@ def runtime(config: TrainConfig, device: torch.device) -> Iterator[None]:
         torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import the compiler: seconds
         switches.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = False
-    with ExitStack() as stack:
-        if device.type == "cpu":
-            stack.enter_context(kept_heap())
+    with kept_heap() if device.type == "cpu" else nullcontext():
         try:
             yield
         finally:

@@ -11,9 +11,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="triton comes with torch's CUDA builds; pip install triton runs its interpreter")
 
-from gatewright.kernels.gated import ACTIVATIONS, FORMS, GatedActivation
+from gatewright.kernels.gated import GatedActivation
 from gatewright.kernels.negentropy import STRETCH, MeanNegentropy
 from gatewright.parts.gates.forms import find_form
+from gatewright.parts.gates.pagate import FUSED, FUSED_FORMS
 from gatewright.parts.part import Dims
 from gatewright.paths.similarities import jsd
 from gatewright.registry import create
@@ -49,8 +50,8 @@ def test_a_token_that_cannot_be_has_no_gradient() -> None:
     assert torch.isfinite(log_p.grad).all()
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("activation", FUSED.values())
+@pytest.mark.parametrize("form", FUSED_FORMS)
 def test_a_gated_activation_and_its_gradients(form: str, activation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     value, gate, given = (3 * torch.randn(3, 7, 61, generator=generator).to(DEVICE) for _ in range(3))

@@ -25,6 +25,8 @@ FUSED: dict[type, str] = {
     GELU: "gelu", Identity: "identity", ReLU: "relu", Sigmoid: "sigmoid", SiLU: "silu", Tanh: "tanh"
 }  # fmt: skip
 """Activations that `gatewright.kernels.gated` knows."""
+FUSED_FORMS = ("gate", "blend", "preserve")
+"""Forms that it knows."""
 
 
 @register("gate", "paglu", activation="sigmoid", word="paGLU", own_form="gate")
@@ -85,7 +87,7 @@ class PaGate(Gate):
     def _has_kernel(self, value: Tensor, gate: Tensor, alpha: Tensor) -> bool:
         """Whether one kernel does all there is to do: one α for all, no GateNorm, an activation without weights."""
         plain = self.norm is None and alpha.numel() == 1 and value.dtype == gate.dtype
-        return plain and self.form.name in ("gate", "blend", "preserve") and type(self.activation) in FUSED
+        return plain and self.form.name in FUSED_FORMS and type(self.activation) in FUSED
 
     def gated(self, gate: Tensor, function: Function) -> Tensor:
         """The gate stream ``(..., H)`` under ``function``, with GateNorm before or after it where there is one."""
