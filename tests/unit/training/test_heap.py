@@ -29,6 +29,7 @@ def pay() -> None:
     faults(1)
     with kept_heap():
         first = faults(1)
+        faults(20)  # small objects may settle between the first ones, until there is room for all
         assert faults(10) < 0.1 * first
     assert faults(10) > 5 * first
 
