@@ -21,7 +21,9 @@ from gatewright.errors import RunError
 from gatewright.files import write_atomic
 from gatewright.run import CONFIG, Run
 from gatewright.study.launch.attempt import Attempt
-from gatewright.study.process import Command, TrialProcess, note_failure, train_command
+from gatewright.study.launch.job import Launcher
+from gatewright.study.launch.local import LocalLauncher
+from gatewright.study.process import Command, note_failure, train_command
 from gatewright.study.store import StudyFolder
 from gatewright.study.timing import Timing, TimingStore, families, today
 from gatewright.study.trial import Trial
@@ -100,18 +102,19 @@ def _run(trials: list[Trial], plan: Plan, threads: int, command: Command) -> lis
     with tempfile.TemporaryDirectory(prefix="gatewright-probe-") as temporary:
         folder = StudyFolder(temporary)
         probes: list[_Probe] = []
-        try:
-            for trial in trials:
-                probes.append(_Probe(trial, plan.configs[trial.arm], folder, threads, command))
-            _wait(probes, lambda probe: probe.enough)
-            for probe in probes:
-                probe.process.stop()
-            _wait(probes, lambda probe: probe.ended is not None)
-            return [probe.timing() for probe in probes]
-        finally:
-            for probe in probes:
-                if probe.process.running():
-                    probe.process.kill()
+        with LocalLauncher() as launcher:
+            try:
+                for trial in trials:
+                    probes.append(_Probe(trial, plan.configs[trial.arm], folder, threads, command, launcher))
+                _wait(probes, lambda probe: probe.enough)
+                for probe in probes:
+                    probe.process.stop()
+                _wait(probes, lambda probe: probe.ended is not None)
+                return [probe.timing() for probe in probes]
+            finally:
+                for probe in probes:
+                    if probe.process.running():
+                        probe.process.kill()
 
 
 def _mean(timings: Sequence[Timing]) -> Timing:
@@ -135,7 +138,9 @@ def _wait(probes: list[_Probe], done: Callable[[_Probe], bool]) -> None:
 class _Probe:
     """One run that is being measured."""
 
-    def __init__(self, trial: Trial, config: Config, folder: StudyFolder, threads: int, command: Command) -> None:
+    def __init__(
+        self, trial: Trial, config: Config, folder: StudyFolder, threads: int, command: Command, launcher: Launcher
+    ) -> None:
         self.trial, self.config = trial, config
         self.path = folder.run(trial)
         self.batch_tokens = config.train.batch_size * config.model.block_size
@@ -148,10 +153,10 @@ class _Probe:
         short = dataclasses.replace(config, train=train, out=str(self.path), resume="auto")
         write_atomic(folder.config_file(trial), to_yaml(short))
         overrides = [f"train.threads={threads}"] if config.train.threads is None else []
-        self.began = time.monotonic()
         arguments = command(folder.config_file(trial), overrides)
         attempt = Attempt(arguments, str(folder.log_file(trial)), config.train.threads or threads)
-        self.process, self._folder = TrialProcess(trial, attempt), folder
+        self.process, self._folder = launcher.start(trial, folder, attempt), folder
+        self.began = time.monotonic()
         self.records: list[dict[str, Any]] = []
         self.first_record: float | None = None
         self.enough = False

@@ -12,10 +12,11 @@ import psutil
 from gatewright.errors import UserError
 from gatewright.files import write_atomic
 from gatewright.hardware.cores import available_cores
-from gatewright.study.launch.attempt import Attempt, kill_group, spawn
+from gatewright.study.launch.attempt import UNKNOWN, Process, kill_group
 from gatewright.study.launch.job import Ending, Job
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
+from gatewright.watch.vitals import configs_on
 
 Command = Callable[[Path, list[str]], list[str]]
 """From a trial's configuration file and overrides to the command that runs it."""
@@ -46,9 +47,9 @@ def train_command(config_file: Path, overrides: list[str]) -> list[str]:
 class TrialProcess(Job):
     """A trial that runs on this machine."""
 
-    def __init__(self, trial: Trial, attempt: Attempt) -> None:
+    def __init__(self, trial: Trial, process: Process) -> None:
         self.trial = trial
-        self._process = spawn(attempt)
+        self._process = process
 
     def running(self) -> bool:
         """Whether the process still runs."""
@@ -72,7 +73,8 @@ class TrialProcess(Job):
 
     def ending(self) -> Ending:
         """Its exit status."""
-        return Ending(self._process.returncode)
+        code = self._process.returncode
+        return Ending(None, "lost with the process that had started it") if code == UNKNOWN else Ending(code)
 
 
 def note_failure(trial: Trial, folder: StudyFolder, how: str) -> str:
@@ -99,10 +101,9 @@ def trial_processes(folder: StudyFolder, trials: Iterable[Trial]) -> dict[Trial,
     by_file = {str(folder.config_file(trial)): trial for trial in trials}
     found = {}
     for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or ()
-        for argument in command:
-            if argument in by_file and "train" in command and process.pid != os.getpid():
-                found[by_file[argument]] = process
+        if process.pid != os.getpid():
+            for file in configs_on(process.info["cmdline"] or (), by_file):
+                found[by_file[file]] = process
     return found
 
 

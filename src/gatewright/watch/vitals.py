@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,15 @@ def find_owners(folders: Collection[Path], configs: Collection[Path] = ()) -> di
             held = [locks[file.path] for file in process.open_files() if file.path in locks]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if "train" in command:
-            held += [given[argument] for argument in command if argument in given]
+        held += [given[file] for file in configs_on(command, given)]
         found.update((key, Owner(process)) for key in held)
     return found
+
+
+def configs_on(command: Collection[str], files: Iterable[str]) -> list[str]:
+    """Those of ``files`` with which a process's command line trains.
+
+    The words are put together first: a process that was forked and given its command as a title has but one.
+    """
+    line = f" {' '.join(command)} "
+    return [file for file in files if f" {file} " in line] if " train " in line else []

@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import IO, Protocol
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,7 @@ def spawn(attempt: Attempt, *, leashed: bool = False) -> subprocess.Popen[bytes]
     if leashed:
         arguments = [sys.executable, "-m", "gatewright.study.launch.leash", *arguments]
         environment["GATEWRIGHT_PARENT"] = str(os.getpid())
-    with Path(attempt.log).open("ab") as log:
-        said = f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {subprocess.list2cmdline(attempt.arguments)}\n"
-        log.write(said.encode())
-        log.flush()
+    with open_log(attempt) as log:
         # a session of its own: Ctrl-C reaches the study alone, which decides what its trials are told
         return subprocess.Popen(
             arguments,
@@ -62,8 +62,33 @@ def spawn(attempt: Attempt, *, leashed: bool = False) -> subprocess.Popen[bytes]
         )
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process of `spawn`, and whatever it started, at once."""
+@contextmanager
+def open_log(attempt: Attempt) -> Iterator[IO[bytes]]:
+    """The attempt's log, to be written to behind a line that says what is started."""
+    with Path(attempt.log).open("ab", buffering=0) as log:
+        log.write(f"--- {datetime.now():%Y-%m-%d %H:%M:%S} {subprocess.list2cmdline(attempt.arguments)}\n".encode())
+        yield log
+
+
+UNKNOWN = 255
+"""In place of an exit status that nobody could ask for."""
+
+
+class Process(Protocol):
+    """What is used of a `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self) -> object: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+def kill_group(process: Process) -> None:
+    """End a process that was started for an attempt, and whatever it started, at once."""
     if os.name == "posix":
         try:
             os.killpg(process.pid, signal.SIGKILL)
