@@ -1,6 +1,6 @@
-"""Kernels in Triton, for CUDA in eager mode. Each has its plain reference beside it, which is used everywhere else.
+"""Kernels for eager mode: in Triton for CUDA, in C++ for a CPU. Each has a plain reference, which is used elsewhere.
 
-Modules here import triton, which comes with torch's CUDA builds alone: `usable` says whether to import them.
+Those in Triton import it, which comes with torch's CUDA builds alone: `usable` says whether to import them.
 """
 
 from __future__ import annotations

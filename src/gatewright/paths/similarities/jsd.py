@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewright.kernels import usable
+from gatewright.kernels.native_negentropy import native_mean_negentropy, native_usable
 from gatewright.paths.similarities.base import Similarity
 from gatewright.registry import register
 
@@ -43,7 +44,10 @@ class JensenShannon(Similarity):
 
 
 def _mean_negentropy(log_p: Tensor) -> Tensor:
-    """``Σ m ln m``, m the mean of two rows: ``(..., N, V)`` to ``(..., N, N)``, for i ≤ j and then mirrored."""
+    """``Σ m ln m``, m the mean of two rows: ``(..., N, V)`` to ``(..., N, N)``, for i ≤ j and then mirrored.
+
+    By a kernel where there is one; else by tiles, which can also be differentiated.
+    """
     *leading, n, vocabulary = log_p.shape
     groups = log_p.reshape(-1, n, vocabulary)
     if usable(log_p) and log_p.dtype == torch.float32:
@@ -51,6 +55,8 @@ def _mean_negentropy(log_p: Tensor) -> Tensor:
 
         found: Tensor = MeanNegentropy.apply(groups)
         return found.reshape(*leading, n, n)
+    if native_usable(groups):
+        return native_mean_negentropy(groups).reshape(*leading, n, n)
     tile, chunk = vocabulary, len(groups)
     if not torch.compiler.is_compiling():  # a compiler fuses all of it and needs no tiles
         budget = CACHED if log_p.device.type == "cpu" else 2**10 * CACHED

@@ -1,0 +1,65 @@
+"""``Σ m ln m`` for the means of all pairs of rows on a CPU, by the loop of ``negentropy.cpp``."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise, product
+
+import torch
+from torch import Tensor
+
+from gatewright.kernels.native import native
+
+LARGE = 2**20
+"""Logarithms of one group from which on the loop is worth a compiler: 16,384 tokens for 8 paths."""
+POINTER, INDEX = ctypes.c_void_p, ctypes.c_int64
+
+
+def native_usable(log_p: Tensor) -> bool:
+    """Whether the loop can and should work on ``log_p`` ``(..., N, V)``. It has no gradients."""
+    n, vocabulary = log_p.shape[-2:]
+    return (
+        log_p.device.type == "cpu"
+        and log_p.dtype == torch.float32
+        and n * n * vocabulary >= LARGE
+        and not (torch.is_grad_enabled() and log_p.requires_grad)
+        and not torch.compiler.is_compiling()
+        and native("negentropy") is not None
+    )
+
+
+def native_mean_negentropy(log_p: Tensor) -> Tensor:
+    """``(B, N, V)`` in float32 to ``(B, N, N)`` in float64; threads share the tokens."""
+    groups, n, vocabulary = log_p.shape
+    half = log_p.exp().mul_(0.5).add_(torch.finfo(torch.float32).tiny).contiguous()  # 0 ln 0 is 0
+    threads = torch.get_num_threads()
+    ranges = list(pairwise(vocabulary * k // threads for k in range(threads + 1)))
+    total = torch.zeros(groups, threads, n, n, dtype=torch.float64)
+
+    def add(job: tuple[int, int]) -> None:
+        group, thread = job
+        arguments = half[group].data_ptr(), n, vocabulary, *ranges[thread], total[group, thread].data_ptr()
+        _loop()(*arguments)
+
+    jobs = product(range(groups), range(threads))
+    for _ in _pool(threads).map(add, jobs) if threads > 1 else map(add, jobs):
+        pass
+    upper = total.sum(1) * math.log(2)
+    return upper + upper.triu(1).mT
+
+
+@cache
+def _loop() -> ctypes._NamedFuncPointer:
+    library = native("negentropy")
+    assert library is not None, "native_usable says whether there is one"
+    function = library.mean_negentropy
+    function.argtypes, function.restype = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER], None
+    return function
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="negentropy")
