@@ -61,12 +61,13 @@ def load_config(
     chosen = {o.key_or_group: str(o.value()) for o in parsed if _is_preset(o)}
     defaults = asdict(Config())
     values = _read(Path(config_file)) if config_file else defaults
-    for group in GROUPS:
-        if group in chosen or not config_file:
-            values[group] = {**defaults[group], **_preset(group, chosen.get(group, "default"))}
-    for group in OVERLAYS:
-        if group in chosen:
-            for key, value in _leaves(_preset(group, chosen[group])):
+    names = {group: chosen.get(group, "default") for group in GROUPS if group in chosen or not config_file}
+    names |= {group: chosen[group] for group in OVERLAYS if group in chosen}
+    for group, preset in _presets(names).items():
+        if group in GROUPS:
+            values[group] = {**defaults[group], **preset}
+        else:
+            for key, value in _leaves(preset):
                 _assign(values, key, value)
     assigned = [o for o in parsed if not _is_preset(o)]
     naming = any(override.key_or_group.partition(".")[0] == "plugins" for override in assigned)
@@ -112,20 +113,24 @@ def _is_preset(override: Override) -> bool:
     return override.key_or_group in (*GROUPS, *OVERLAYS) and isinstance(override.value(), str)
 
 
-def _preset(group: str, name: str) -> dict[str, Any]:
-    if name not in list_presets(group):
-        raise unknown(f"{group} preset", name, list_presets(group))
-    return copy.deepcopy(_composed(group, name))
+def _presets(names: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The presets of these names, by group and in the order given."""
+    for group, name in names.items():
+        if name not in list_presets(group):
+            raise unknown(f"{group} preset", name, list_presets(group))
+    return copy.deepcopy(_composed(tuple(names.items())))
 
 
 @cache
-def _composed(group: str, name: str) -> dict[str, Any]:
+def _composed(names: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    if not names:
+        return {}
     GlobalHydra.instance().clear()
     with initialize_config_module(version_base="1.3", config_module=PRESETS):
-        composed = compose(overrides=[f"+{group}={name}"])
+        composed = compose(overrides=[f"+{group}={name}" for group, name in names])  # all at once: it takes a while
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
-    return dict(values[group] or {})
+    return {group: dict(values[group] or {}) for group, _ in names}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

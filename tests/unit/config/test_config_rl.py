@@ -24,9 +24,9 @@ def test_a_recipe_sets_several_blocks_and_overrides_win() -> None:
 
 
 def test_the_paper() -> None:
-    from gatewright.config.compose import _preset
+    from gatewright.config.compose import _presets
 
-    values = _preset("rl", "m3po_paper")
+    values = _presets({"rl": "m3po_paper"})["rl"]
     train, rl = values["train"], values["rl"]
     assert train["batch_size"] * train["grad_accumulation"] * rl["paths"] == 64 * 4
     assert train["learning_rate"] == 5e-6
