@@ -15,19 +15,19 @@ from pathlib import Path
 from gatewright.cache import cache_root
 from gatewright.hardware.compiler import cpp_compiler
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp-simd", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 PATIENCE = 120.0
 
 
 @cache
 def native(name: str) -> ctypes.CDLL | None:
-    """The library made from ``name.cpp`` beside this file; None where there is no compiler for it.
+    """The library made from ``name.cpp`` beside this file; None where there is no compiler for it, or no Linux.
 
     It is built for the processor it is built on, and so kept for each machine by itself. If the compiler fails, a
     warning says why, and None is returned.
     """
     compiler = cpp_compiler()
-    if compiler is None or sys.platform not in ("linux", "darwin"):
+    if compiler is None or sys.platform != "linux":
         return None
     source = Path(__file__).with_name(f"{name}.cpp")
     facts = (source.read_text(encoding="utf-8"), compiler, *FLAGS, platform.node(), platform.machine())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -34,19 +32,10 @@ def native_usable(log_p: Tensor) -> bool:
 def native_mean_negentropy(log_p: Tensor) -> Tensor:
     """``(B, N, V)`` in float32 to ``(B, N, N)`` in float64; threads share the tokens."""
     groups, n, vocabulary = log_p.shape
-    half = log_p.exp().mul_(0.5).add_(torch.finfo(torch.float32).tiny).contiguous()  # 0 ln 0 is 0
     threads = torch.get_num_threads()
-    ranges = list(pairwise(vocabulary * k // threads for k in range(threads + 1)))
+    p = log_p.exp().contiguous()
     total = torch.zeros(groups, threads, n, n, dtype=torch.float64)
-
-    def add(job: tuple[int, int]) -> None:
-        group, thread = job
-        arguments = half[group].data_ptr(), n, vocabulary, *ranges[thread], total[group, thread].data_ptr()
-        _loop()(*arguments)
-
-    jobs = product(range(groups), range(threads))
-    for _ in _pool(threads).map(add, jobs) if threads > 1 else map(add, jobs):
-        pass
+    _loop()(p.data_ptr(), groups, n, vocabulary, threads, total.data_ptr())
     upper = total.sum(1) * math.log(2)
     return upper + upper.triu(1).mT
 
@@ -58,8 +47,3 @@ def _loop() -> ctypes._NamedFuncPointer:
     function = library.mean_negentropy
     function.argtypes, function.restype = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER], None
     return function
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="negentropy")
