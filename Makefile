@@ -69,6 +69,7 @@ bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout
 	for case in gates logging precision scale; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json
+	$(BIN)/python benchmarks/generation.py --out benchmarks/results/generation.json
 	$(BIN)/python benchmarks/whole_runs.py --out benchmarks/results/whole-runs.json
 	$(BIN)/python docs/generate.py
 

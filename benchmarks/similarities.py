@@ -67,7 +67,7 @@ def main(
     """Print milliseconds a call for every similarity, and the ratios."""
     generator = torch.Generator().manual_seed(0)
     log_p = (3 * torch.randn(questions, paths, vocabulary, generator=generator)).log_softmax(-1)
-    table = torch.randn(vocabulary, width, generator=generator)
+    table = torch.randn(width, vocabulary, generator=generator).mT  # as the gate of a rollout has it
     keys = torch.arange(questions * paths).reshape(questions, paths)
     calls: dict[str, Callable[[], Tensor]] = {}
     for name in list_parts("similarity"):

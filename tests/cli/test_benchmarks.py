@@ -18,6 +18,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
         (["training.py", "--shape", "toy", "--turns", "1", "--quick", "--peers", "transformers"], "transformers"),
         (["variants.py", "logging", "--shape", "toy", "--turns", "1"], "every step, TensorBoard"),
         (["listening.py", "--toy", "--tokens", "2", "--turns", "1"], "bhattacharyya"),
+        (["generation.py", "--shape", "toy", "--tokens", "2", "--rows", "2", "--turns", "1"], "gatewright"),
     ],
 )
 def test_it_runs(command: list[str], named: str, tmp_path: Path) -> None:

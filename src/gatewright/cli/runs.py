@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,6 +47,10 @@ def generate(
     top_p: Annotated[float | None, typer.Option(help="draw from the fewest tokens that hold this probability")] = None,
     seed: Annotated[int, typer.Option(help="of the random draws")] = 0,
     cache: Annotated[bool, typer.Option(help="keep keys and values of past tokens")] = True,
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"],
+        typer.Option(help="of products; auto: bf16 for a large model where it is native"),
+    ] = "auto",
     checkpoint: Which = "best",
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +72,7 @@ def generate(
         sampler=sampler,
         end_id=tokenizer.eot_id,
         use_cache=cache,
+        precision=precision,
     )
     texts = [tokenizer.decode(tokens) for tokens in continuations]
     if as_json:

@@ -20,9 +20,8 @@ from gatewright.config import DataConfig
 from gatewright.data import open_corpus
 from gatewright.errors import UserError
 from gatewright.hardware.compiler import cpp_compiler
-from gatewright.hardware.device import device_name, resolve_device
+from gatewright.hardware.device import device_name, native_bf16, resolve_device
 from gatewright.hardware.measure import peak_flops
-from gatewright.training.precision import native_bf16
 
 FREE_DISK = 2e9  # bytes: room for a few checkpoints of a small model
 EXTRAS = {"transformers": "hf", "datasets": "hf", "pyarrow": "hf", "onnx": "dev"}

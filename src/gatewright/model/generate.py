@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 
 from gatewright.errors import UserError
 from gatewright.model.language_model import LanguageModel
+from gatewright.model.packed import generation_precision, in_bf16
 from gatewright.model.sampling import Sampler
 
 if TYPE_CHECKING:
     from gatewright.pretrained.model import PretrainedModel
+
+Precision = Literal["auto", "float32", "bf16"]
 
 
 @torch.no_grad()
@@ -26,13 +30,15 @@ def generate(
     end_id: int | None = None,
     use_cache: bool = True,
     on_token: Callable[[list[int | None]], None] | None = None,
+    precision: Precision = "float32",
 ) -> list[list[int]]:
     """Continue each prompt; returns the new tokens of each, without the prompt and without ``end_id``.
 
     Prompts of different lengths are padded on the left and masked. A sequence ends at ``end_id`` or after
     ``max_new_tokens``; generation stops when all have ended. ``sampler`` is greedy if left out. ``on_token`` is called
-    after each step with the new token of every sequence (None where it has ended). Raises `UserError` for an empty
-    prompt or one that leaves no room within ``block_size``.
+    after each step with the new token of every sequence (None where it has ended). ``precision="bf16"`` is
+    faster for a large model where hardware computes in it, and may choose other words; ``auto`` does it there.
+    Raises `UserError` for an empty prompt or one that leaves no room within ``block_size``.
     """
     if not prompts or not all(len(prompt) for prompt in prompts):
         raise UserError("the prompt is empty")
@@ -51,23 +57,25 @@ def generate(
     live = [True] * len(prompts)
     was_training = model.training
     model.eval()
+    low = generation_precision(precision, model) == "bf16"
     try:
-        fresh = ids
-        for _ in range(max_new_tokens):
-            logits = model(fresh, attention_mask=mask, cache=cache).logits[:, -1]
-            chosen = sampler(logits)
-            ids = torch.cat((ids, chosen[:, None]), dim=1)
-            mask = F.pad(mask, (0, 1), value=True)
-            fresh = chosen[:, None] if cache is not None else ids
-            tokens = chosen.tolist()
-            for row, token in enumerate(tokens):
-                live[row] = live[row] and token != end_id
-                if live[row]:
-                    continuations[row].append(token)
-            if on_token is not None:
-                on_token([token if alive else None for token, alive in zip(tokens, live, strict=True)])
-            if not any(live):
-                break
+        with in_bf16(model) if low else nullcontext():
+            fresh = ids
+            for _ in range(max_new_tokens):
+                logits = model(fresh, attention_mask=mask, cache=cache).logits[:, -1]
+                chosen = sampler(logits)
+                ids = torch.cat((ids, chosen[:, None]), dim=1)
+                mask = F.pad(mask, (0, 1), value=True)
+                fresh = chosen[:, None] if cache is not None else ids
+                tokens = chosen.tolist()
+                for row, token in enumerate(tokens):
+                    live[row] = live[row] and token != end_id
+                    if live[row]:
+                        continuations[row].append(token)
+                if on_token is not None:
+                    on_token([token if alive else None for token, alive in zip(tokens, live, strict=True)])
+                if not any(live):
+                    break
     finally:
         model.train(was_training)
     return continuations

@@ -51,7 +51,8 @@ class Gate:
         self.similarity, self.blend_weight, self.keep_signals = similarity, blend_weight, keep_signals
         self.table: Tensor | None = None
         if isinstance(similarity, VectorSimilarity) and similarity.space == "embeddings":
-            self.table = policy.embed(torch.arange(policy.vocab_size, device=policy.device)).float()
+            table = policy.embed(torch.arange(policy.vocab_size, device=policy.device)).float()
+            self.table = table.mT.contiguous().mT
 
     def __call__(self, log_probs: Tensor, own: Tensor, live: Tensor, keys: Tensor) -> Heard:
         """Listen once: ``(b, N, V)``, ``(b, N, D)`` or ``(b, N, V)`` (what is blended), ``(b, N)`` and ``(b, N)``."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from gatewright.errors import UserError
+from gatewright.hardware.device import native_bf16
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,13 +39,3 @@ def resolve_precision(requested: str, device: torch.device) -> str:
     if requested == "fp16" and device.type != "cuda":
         raise UserError(f"train.precision=fp16 needs device=cuda (here: {device.type}); use bf16, auto or float32")
     return requested
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products run on units made for them: CUDA from sm80 on, CPUs with AVX512-BF16 or AMX."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # torch 2.13 on; before that: not known
-        abilities = torch.cpu.get_capabilities()
-        return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
-    return False

@@ -9,6 +9,8 @@ from torch import Tensor
 import gatewright as gw
 from gatewright.errors import UserError
 from gatewright.model import LanguageModel
+from gatewright.model import packed as packed_module
+from gatewright.model.packed import PackedLinear, generation_precision, in_bf16
 from gatewright.model.sampling import Sampler, keep_nucleus, keep_top
 
 PROMPTS = [[1, 2, 3], [5, 6, 7, 8, 9, 10, 11], [4]]
@@ -101,3 +103,74 @@ def test_temperature_sharpens() -> None:
 )
 def test_filters_keep_the_right_tokens(filtered: Tensor, kept: list[int]) -> None:
     assert torch.isfinite(filtered[0]).nonzero().flatten().tolist() == kept
+
+
+bf16 = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+
+@bf16
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_bf16_logits_are_those_of_autocast_and_the_model_stays_as_it_is(kind: str) -> None:
+    model = make(*KINDS[kind]).eval()
+    before = {name: (parameter, parameter.clone()) for name, parameter in model.named_parameters()}
+    modules = dict(model.named_modules())
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11]])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = model(ids).logits.float()
+    with torch.no_grad(), in_bf16(model):
+        assert sum(isinstance(module, PackedLinear) for module in model.modules()) >= 4 * 2 + 1
+        found = model(ids).logits.float()
+    exact = model(ids).logits
+    # as near to float32 as autocast is, whose products are rounded in other orders
+    assert (found - exact).abs().max() <= 1.5 * (plain - exact).abs().max()
+    assert dict(model.named_modules()) == modules
+    for name, parameter in model.named_parameters():
+        assert parameter is before[name][0]
+        assert torch.equal(parameter, before[name][1])
+
+
+@bf16
+def test_a_packed_layer_is_its_linear_layer() -> None:
+    layer = torch.nn.Linear(300, 70)
+    packed = PackedLinear(layer.weight, layer.bias)
+    assert torch.equal(packed.weight, layer.weight.bfloat16())
+    x = torch.randn(2, 5, 300).bfloat16()
+    exact = torch.nn.functional.linear(x.double(), layer.weight.bfloat16().double(), layer.bias.bfloat16().double())
+    torch.testing.assert_close(packed(x).double(), exact, rtol=2**-8, atol=2**-12)
+
+
+@bf16
+def test_a_model_is_restored_when_generation_fails() -> None:
+    model = make()
+    modules = dict(model.named_modules())
+    with pytest.raises(RuntimeError, match="enough"), in_bf16(model):
+        raise RuntimeError("enough")
+    assert dict(model.named_modules()) == modules
+    assert gw.generate(model, PROMPTS, max_new_tokens=3) == gw.generate(model, PROMPTS, max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("requested", "native", "large", "expected"),
+    [
+        ("auto", True, True, "bf16"), ("auto", True, False, "float32"), ("auto", False, True, "float32"),
+        ("bf16", False, False, "bf16"), ("float32", True, True, "float32"),
+    ],
+)  # fmt: skip
+def test_auto_is_bf16_for_large_models_where_it_is_native(
+    requested: str, native: bool, large: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make()
+    monkeypatch.setattr(packed_module, "native_bf16", lambda device: native)
+    monkeypatch.setattr(packed_module, "LARGE", 0 if large else 2**40)
+    assert generation_precision(requested, model) == expected
+
+
+@bf16
+def test_generation_uses_it() -> None:
+    """What is drawn greedily in bf16 is what autocast's own logits say, token by token, or nearly a tie of these."""
+    model = make().eval()
+    (tokens,) = gw.generate(model, [[1, 2, 3]], max_new_tokens=20, precision="bf16")
+    with torch.no_grad():
+        logits = model(torch.tensor([[1, 2, 3, *tokens]])).logits[0, 2:-1]
+    lost = logits.max(-1).values - logits.gather(-1, torch.tensor(tokens)[:, None])[:, 0]
+    assert lost.max() <= 0.02 * logits.std()

@@ -11,12 +11,13 @@ import torch
 from gatewright.config import Config, ModelConfig, TrainConfig
 from gatewright.data import BlockSampler
 from gatewright.errors import UserError
+from gatewright.hardware.device import native_bf16
 from gatewright.model.build import build
 from gatewright.training import precision as precision_module
 from gatewright.training.guard import NonFiniteError
 from gatewright.training.optimizer import Optimizers
 from gatewright.training.parallel import Parallel
-from gatewright.training.precision import Precision, native_bf16, resolve_precision
+from gatewright.training.precision import Precision, resolve_precision
 from gatewright.training.text import TextUpdater
 from gatewright.training.work import Equipment
 
