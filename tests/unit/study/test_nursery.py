@@ -32,7 +32,8 @@ real = gatewright.cli.main
 
 def main():
     if "look" in sys.argv:
-        print(os.getcwd(), os.environ["OMP_NUM_THREADS"], os.environ["GATEWRIGHT_MARK"], sys.argv[1:])
+        names = "OMP_NUM_THREADS", "GATEWRIGHT_MARK", "PATH"
+        print(os.getcwd(), *map(os.environ.get, names), sys.argv[1:])
         sys.exit(7)
     if "sleep" in sys.argv:
         pathlib.Path(os.environ["GATEWRIGHT_MARK"]).touch()
@@ -85,7 +86,7 @@ def test_environment_folder_and_arguments_are_those_of_the_attempt(nursery: Nurs
     process.wait()
     assert process.returncode == 7
     said = (tmp_path / "log").read_text().splitlines()
-    assert said[-1] == f"{tmp_path / 'below'} 5 {tmp_path / 'mark'} ['look', 'here']"
+    assert said[-1] == f"{tmp_path / 'below'} 5 {tmp_path / 'mark'} {os.environ['PATH']} ['look', 'here']"
     assert said[-2].endswith("-m gatewright look here")
 
 

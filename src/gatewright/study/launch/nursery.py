@@ -165,7 +165,6 @@ def become(attempt: Attempt) -> None:
 
     setproctitle(" ".join(attempt.arguments))  # it looks for the environment where the process found it
     os.chdir(attempt.folder)
-    os.environ.clear()
     os.environ.update(attempt.environment)
     with open_log(attempt) as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
