@@ -145,12 +145,22 @@ def test_trials_outlive_their_nursery_and_the_next_start_has_another(
         assert second.ending().code == -15
 
 
-def test_what_cannot_be_imported_is_a_failed_launch(tmp_path: Path) -> None:
-    nursery = Nursery(attempt_at(tmp_path), ["gatewright.no_such_module"])
+def test_a_nursery_that_breaks_is_a_failed_launch(tmp_path: Path) -> None:
+    (tmp_path / "stand_in.py").write_text("raise RuntimeError('out of order')")
+    nursery = Nursery(attempt_at(tmp_path), ["stand_in"])
     with pytest.raises(LaunchError, match="has ended"):
-        nursery.spawn(attempt_at(tmp_path, "--help"))
+        nursery.spawn(attempt_at(tmp_path, "look"))
     nursery.close()
-    assert "no_such_module" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "RuntimeError: out of order"
+
+
+def test_what_is_not_installed_is_left_to_the_trial(tmp_path: Path) -> None:
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    nursery = Nursery(attempt_at(tmp_path), ["no_such_module", "stand_in"])
+    process = nursery.spawn(attempt_at(tmp_path, "look"))
+    process.wait()
+    nursery.close()
+    assert process.returncode == 7
 
 
 def test_imports_follow_the_configuration(tmp_path: Path) -> None:
