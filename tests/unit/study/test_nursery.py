@@ -15,7 +15,7 @@ import pytest
 from gatewright.study.launch import local
 from gatewright.study.launch.attempt import Attempt, kill_group
 from gatewright.study.launch.job import LaunchError
-from gatewright.study.launch.nursery import COMMAND, EVERY, Nursery, can_fork, imports_of
+from gatewright.study.launch.nursery import COMMAND, COMPILED, EVERY, TASKS, TRAINED, Nursery, can_fork, imports_of
 from gatewright.study.process import trial_processes
 from gatewright.study.store import StudyFolder
 from gatewright.study.trial import Trial
@@ -91,7 +91,7 @@ def test_environment_folder_and_arguments_are_those_of_the_attempt(nursery: Nurs
 
 
 def test_it_may_be_forked(tmp_path: Path) -> None:
-    made = Nursery(attempt_at(tmp_path), EVERY)
+    made = Nursery(attempt_at(tmp_path), [*EVERY, *TASKS, *TRAINED, *COMPILED])
     process = made.spawn(attempt_at(tmp_path, "--help"))  # answered when all is imported
     assert psutil.Process(made._process.pid).num_threads() == 1
     process.wait()
@@ -167,8 +167,8 @@ def test_imports_follow_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("init: null\ntask: null\n")
     assert imports_of(file) == list(EVERY)
-    file.write_text("init: runs/x\ntask: {name: chain_sum}\n")
-    assert {"gatewright.hf.convert", "gatewright.rl.learning.work"} <= set(imports_of(file))
+    file.write_text("init: runs/x\ntask: {name: chain_sum}\ntrain: {compile: true}\n")
+    assert {*TASKS, *TRAINED, *COMPILED} < set(imports_of(file))
 
 
 def test_only_our_own_command_is_forked(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ EVERY = (
 )
 TASKS = ("gatewright.rl.learning.work", "gatewright.rl.supervised.work")
 TRAINED = ("gatewright.hf.convert",)
-"""What all trials import, those with a task, and those that start from a trained model."""
+COMPILED = ("torch._inductor.compile_fx",)
+"""What all trials import, those with a task, those that start from a trained model, and those that are compiled."""
 
 
 def can_fork(attempt: Attempt) -> bool:
@@ -51,7 +52,11 @@ def can_fork(attempt: Attempt) -> bool:
 def imports_of(config_file: Path) -> list[str]:
     """The modules that a run with this configuration imports anyway."""
     values = parse_yaml(config_file.read_text(encoding="utf-8"))
-    return [*EVERY, *(TASKS if values.get("task") else ()), *(TRAINED if values.get("init") else ())]
+    modules = [*EVERY]
+    modules += TASKS if values.get("task") else ()
+    modules += TRAINED if values.get("init") else ()
+    modules += COMPILED if values.get("train", {}).get("compile") else ()
+    return modules
 
 
 class Nursery:
