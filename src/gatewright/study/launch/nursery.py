@@ -64,7 +64,7 @@ class Nursery:
 
     def __init__(self, attempt: Attempt, modules: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
-        with theirs, open_log(attempt) as log:
+        with theirs, Path(attempt.log).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno()), *modules],
                 pass_fds=[theirs.fileno()],
