@@ -9,8 +9,8 @@ Hugging Face is tried in float32 and in bf16 first and goes on in the faster; Ga
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 from transformers import GPT2Config, GPT2LMHeadModel
-from turns import SHAPES, Shape, spread
+from turns import SHAPES, Shape, spread, timed, timed_turns
 
 import gatewright as gw
 from gatewright.files import write_atomic
@@ -36,19 +36,13 @@ def main(
     out: Annotated[Path | None, typer.Option(help="also write the numbers as JSON")] = None,
 ) -> None:
     """Print tokens a second, and the ratios turn by turn."""
-    size = SHAPES[shape]
-    length = max(size.block_size, PROMPT + tokens)
+    size = replace(SHAPES[shape], block_size=max(SHAPES[shape].block_size, PROMPT + tokens))
     prompts = torch.randint(size.vocab_size, (rows, PROMPT), generator=torch.Generator().manual_seed(0))
-    calls: dict[str, Callable[[], object]] = {"gatewright": ours(size, length, prompts, tokens)}
-    theirs = {name: huggingface(size, length, prompts, tokens, name) for name in ("float32", "bf16")}
+    calls: dict[str, Callable[[], object]] = {"gatewright": ours(size, prompts, tokens)}
+    theirs = {name: huggingface(size, prompts, tokens, name) for name in ("float32", "bf16")}
     best = min(theirs, key=lambda name: min(timed(theirs[name]) for _ in range(2)))
     calls[f"transformers, {best}"] = theirs[best]
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            taken = timed(call)
-            if turn:  # the first warms up
-                seconds[name].append(taken)
+    seconds = timed_turns(calls, turns)
     first = seconds["gatewright"]
     found = [
         {
@@ -68,27 +62,19 @@ def main(
         write_atomic(out, json.dumps({**facts, "rows": found}, indent=1) + "\n")
 
 
-def ours(size: Shape, length: int, prompts: torch.Tensor, tokens: int) -> Callable[[], object]:
+def ours(size: Shape, prompts: torch.Tensor, tokens: int) -> Callable[[], object]:
     """Our own model and generation."""
-    options = [option for option in size.model_options if "block_size" not in option]
-    model = gw.build(gw.load_config(["model=gpt2", *options, f"model.block_size={length}"]).model, seed=0)
+    model = gw.build(gw.load_config(["model=gpt2", *size.model_options]).model, seed=0)
     return lambda: gw.generate(model, prompts.tolist(), max_new_tokens=tokens, precision="auto")
 
 
-def huggingface(size: Shape, length: int, prompts: torch.Tensor, tokens: int, precision: str) -> Callable[[], object]:
+def huggingface(size: Shape, prompts: torch.Tensor, tokens: int, precision: str) -> Callable[[], object]:
     """GPT-2 of transformers, and its ``generate``."""
-    config = GPT2Config(vocab_size=size.vocab_size, n_positions=length, n_embd=size.n_embd, n_layer=size.n_layer,
-                        n_head=size.n_head, bos_token_id=None, eos_token_id=None)  # fmt: skip
+    sizes = {key: getattr(size, key) for key in ("vocab_size", "n_embd", "n_layer", "n_head")}
+    config = GPT2Config(**sizes, n_positions=size.block_size, bos_token_id=None, eos_token_id=None)
     model = GPT2LMHeadModel(config).eval().to(torch.bfloat16 if precision == "bf16" else torch.float32)
     mask = torch.ones_like(prompts)
     return lambda: model.generate(prompts, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ that every rollout does the same work.
 from __future__ import annotations
 
 import json
-import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
-from turns import spread
+from turns import spread, timed_turns
 
 import gatewright as gw
 from gatewright.files import write_atomic
@@ -43,13 +43,9 @@ def main(
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**(TINY if toy else SMOLLM2))).eval()
     prompt = list(range(1, 17))
-    seconds: dict[str, list[float]] = {name: [] for name in GATES}
-    for turn in range(turns + 1):
-        for name in GATES:
-            began = time.perf_counter()
-            gw.paths.generate(model, None, [prompt], paths=paths, similarity=name, max_new_tokens=tokens, end_ids=[])
-            if turn:  # the first warms up
-                seconds[name].append(time.perf_counter() - began)
+    options = {"paths": paths, "max_new_tokens": tokens, "end_ids": []}
+    rollouts = {name: partial(gw.paths.generate, model, None, [prompt], similarity=name, **options) for name in GATES}
+    seconds = timed_turns(rollouts, turns)
     rows = [
         {
             "name": name,

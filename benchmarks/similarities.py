@@ -9,7 +9,6 @@ a turn: to the naive version of the same, and to cosine. Before that, both versi
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
+from turns import timed_turns
 
 import gatewright as gw
 from gatewright.registry import list_parts
@@ -76,13 +76,7 @@ def main(
         if name in NAIVE:
             calls[f"{name}, naive"] = lambda f=NAIVE[name]: f(log_p)
             torch.testing.assert_close(calls[name](), calls[f"{name}, naive"](), atol=2e-3, rtol=0)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if turn:  # the first warms up
-                seconds[name].append(time.perf_counter() - begin)
+    seconds = timed_turns(calls, turns)
     threads = torch.get_num_threads()
     title = f"B = {questions}, N = {paths}, V = {vocabulary:,}, D = {width}, {threads} thread{'s' * (threads > 1)}"
     listing = Table("", "ms (median)", "min", "× cosine", "naive ×", title=title, title_justify="left")

@@ -10,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,24 @@ def take_turns(
                 raise SystemExit(f"{each.name} does other work: its first loss is {answer.first_loss:.3f}")
             answers[each.name].append(answer)
     return answers
+
+
+def timed_turns(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each call in this process, turn by turn; a turn before these warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(turns + 1):
+        for name, call in calls.items():
+            taken = timed(call)
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def summarise(contenders: Sequence[Contender], answers: dict[str, list[Answer]]) -> list[dict[str, Any]]:

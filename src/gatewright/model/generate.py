@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -55,27 +55,25 @@ def generate(
     cache = model.new_cache(longest + max_new_tokens) if use_cache else None
     continuations: list[list[int]] = [[] for _ in prompts]
     live = [True] * len(prompts)
-    was_training = model.training
-    model.eval()
-    low = generation_precision(precision, model) == "bf16"
-    try:
-        with in_bf16(model) if low else nullcontext():
-            fresh = ids
-            for _ in range(max_new_tokens):
-                logits = model(fresh, attention_mask=mask, cache=cache).logits[:, -1]
-                chosen = sampler(logits)
-                ids = torch.cat((ids, chosen[:, None]), dim=1)
-                mask = F.pad(mask, (0, 1), value=True)
-                fresh = chosen[:, None] if cache is not None else ids
-                tokens = chosen.tolist()
-                for row, token in enumerate(tokens):
-                    live[row] = live[row] and token != end_id
-                    if live[row]:
-                        continuations[row].append(token)
-                if on_token is not None:
-                    on_token([token if alive else None for token, alive in zip(tokens, live, strict=True)])
-                if not any(live):
-                    break
-    finally:
-        model.train(was_training)
+    with ExitStack() as stack:
+        stack.callback(model.train, model.training)
+        model.eval()
+        if generation_precision(precision, model) == "bf16":
+            stack.enter_context(in_bf16(model))
+        fresh = ids
+        for _ in range(max_new_tokens):
+            logits = model(fresh, attention_mask=mask, cache=cache).logits[:, -1]
+            chosen = sampler(logits)
+            ids = torch.cat((ids, chosen[:, None]), dim=1)
+            mask = F.pad(mask, (0, 1), value=True)
+            fresh = chosen[:, None] if cache is not None else ids
+            tokens = chosen.tolist()
+            for row, token in enumerate(tokens):
+                live[row] = live[row] and token != end_id
+                if live[row]:
+                    continuations[row].append(token)
+            if on_token is not None:
+                on_token([token if alive else None for token, alive in zip(tokens, live, strict=True)])
+            if not any(live):
+                break
     return continuations

@@ -68,19 +68,20 @@ def measure(
     if missing:
         prepare_corpora([plan.configs[groups[family][0]] for family in missing], prepare)
     beside = min(workers, len(plan.trials))
-    for start in range(0, len(missing), beside):
-        batch = missing[start : start + beside]
-        arms = [groups[family][0] for family in batch]
-        configs = [plan.configs[arm] for arm in arms]
-        say(f"measuring how long runs take: {', '.join(arms)}")
-        side_by_side = [Trial(arms[i % len(arms)], i) for i in range(beside)]
-        if any(config.train.compile for config in configs):
-            _run(side_by_side, plan, threads, command)
-        measured = _run(side_by_side, plan, threads, command)
-        for family, arm, config in zip(batch, arms, configs, strict=True):
-            own = [timing for trial, timing in zip(side_by_side, measured, strict=True) if trial.arm == arm]
-            found[family] = _mean(own)
-            store.put(family, config, found[family])
+    with LocalLauncher() as launcher:
+        for start in range(0, len(missing), beside):
+            batch = missing[start : start + beside]
+            arms = [groups[family][0] for family in batch]
+            configs = [plan.configs[arm] for arm in arms]
+            say(f"measuring how long runs take: {', '.join(arms)}")
+            side_by_side = [Trial(arms[i % len(arms)], i) for i in range(beside)]
+            if any(config.train.compile for config in configs):
+                _run(side_by_side, plan, threads, command, launcher)
+            measured = _run(side_by_side, plan, threads, command, launcher)
+            for family, arm, config in zip(batch, arms, configs, strict=True):
+                own = [timing for trial, timing in zip(side_by_side, measured, strict=True) if trial.arm == arm]
+                found[family] = _mean(own)
+                store.put(family, config, found[family])
     return {arm: found[family] for family, arms in groups.items() for arm in arms}
 
 
@@ -97,24 +98,23 @@ def prepare_corpora(configs: Sequence[Config], prepare: Callable[[DataConfig], A
             done.append(data)
 
 
-def _run(trials: list[Trial], plan: Plan, threads: int, command: Command) -> list[Timing]:
+def _run(trials: list[Trial], plan: Plan, threads: int, command: Command, launcher: Launcher) -> list[Timing]:
     """Run the trials together until each has shown enough; the timing of each."""
     with tempfile.TemporaryDirectory(prefix="gatewright-probe-") as temporary:
         folder = StudyFolder(temporary)
         probes: list[_Probe] = []
-        with LocalLauncher() as launcher:
-            try:
-                for trial in trials:
-                    probes.append(_Probe(trial, plan.configs[trial.arm], folder, threads, command, launcher))
-                _wait(probes, lambda probe: probe.enough)
-                for probe in probes:
-                    probe.process.stop()
-                _wait(probes, lambda probe: probe.ended is not None)
-                return [probe.timing() for probe in probes]
-            finally:
-                for probe in probes:
-                    if probe.process.running():
-                        probe.process.kill()
+        try:
+            for trial in trials:
+                probes.append(_Probe(trial, plan.configs[trial.arm], folder, threads, command, launcher))
+            _wait(probes, lambda probe: probe.enough)
+            for probe in probes:
+                probe.process.stop()
+            _wait(probes, lambda probe: probe.ended is not None)
+            return [probe.timing() for probe in probes]
+        finally:
+            for probe in probes:
+                if probe.process.running():
+                    probe.process.kill()
 
 
 def _mean(timings: Sequence[Timing]) -> Timing:

@@ -36,7 +36,7 @@ class Owner:
         process = self._process
         try:
             with process.oneshot():
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                if not is_live(process):
                     return None
                 cpu = process.cpu_percent()
                 shown = cpu if self._looked else None
@@ -68,6 +68,14 @@ def find_owners(folders: Collection[Path], configs: Collection[Path] = ()) -> di
         held += [given[file] for file in configs_on(command, given)]
         found.update((key, Owner(process)) for key in held)
     return found
+
+
+def is_live(process: psutil.Process) -> bool:
+    """Whether it has not ended. One that nobody has asked how it ended has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def configs_on(command: Collection[str], files: Iterable[str]) -> list[str]:

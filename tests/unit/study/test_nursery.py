@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from bench import wait_until
 
 from gatewright.study.launch import local
 from gatewright.study.launch.attempt import Attempt, kill_group
@@ -60,14 +60,6 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
     made.close()
 
 
-def wait_for(file: Path) -> None:
-    """Wait until it is there."""
-    end = time.monotonic() + 60
-    while not file.exists():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_it_prints_into_its_log_and_exits_as_a_fresh_interpreter_does(nursery: Nursery, tmp_path: Path) -> None:
     good = nursery.spawn(attempt_at(tmp_path, "train", "--help"))
     good.wait()
@@ -102,7 +94,7 @@ def test_a_trial_has_a_process_group_and_is_known_by_its_title(nursery: Nursery,
     folder = StudyFolder(tmp_path / "with a space")
     file = folder.config_file(TRIAL)
     process = nursery.spawn(attempt_at(tmp_path, "train", "--config", str(file), "sleep"))
-    wait_for(tmp_path / "mark")
+    wait_until((tmp_path / "mark").exists)
     assert {t: p.pid for t, p in trial_processes(folder, [TRIAL, OTHER]).items()} == {TRIAL: process.pid}
     assert os.getpgid(process.pid) == process.pid != os.getpgid(nursery._process.pid)
     kill_group(process)
@@ -129,13 +121,13 @@ def test_trials_outlive_their_nursery_and_the_next_start_has_another(
     folder = StudyFolder(tmp_path / "study")
     with local.LocalLauncher() as launcher:
         first = launcher.start(TRIAL, folder, attempt_at(tmp_path, "sleep"))
-        wait_for(tmp_path / "mark")
+        wait_until((tmp_path / "mark").exists)
         launcher._nursery._process.kill()
         launcher._nursery._process.wait()
         assert first.running()
         (tmp_path / "mark").unlink()
         second = launcher.start(OTHER, folder, attempt_at(tmp_path, "sleep"))
-        wait_for(tmp_path / "mark")
+        wait_until((tmp_path / "mark").exists)
         first.stop()
         first.wait()
         assert first.ending().how == "lost with the process that had started it"

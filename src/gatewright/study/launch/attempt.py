@@ -84,7 +84,6 @@ class Process(Protocol):
     def poll(self) -> int | None: ...
     def wait(self) -> object: ...
     def terminate(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 def kill_group(process: Process) -> None:
@@ -95,5 +94,5 @@ def kill_group(process: Process) -> None:
         except ProcessLookupError:
             return
     else:
-        process.kill()
+        process.terminate()  # there is no gentler end on Windows, nor a harder one
     process.wait()

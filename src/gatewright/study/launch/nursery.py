@@ -27,6 +27,7 @@ import psutil
 from gatewright.reading import parse_yaml
 from gatewright.study.launch.attempt import UNKNOWN, Attempt, open_log
 from gatewright.study.launch.job import POLL_SECONDS, LaunchError
+from gatewright.watch.vitals import is_live
 
 COMMAND = [sys.executable, "-m", "gatewright"]
 """How the commands begin that a nursery can run."""
@@ -115,7 +116,7 @@ class ForkedProcess:
             try:
                 self.returncode = self._nursery.ask({"poll": self.pid})
             except LaunchError:
-                self.returncode = None if self._runs() else UNKNOWN
+                self.returncode = None if is_live(self._process) else UNKNOWN
         return self.returncode
 
     def wait(self) -> None:
@@ -127,17 +128,6 @@ class ForkedProcess:
         """Ask it to leave."""
         if self.poll() is None:
             self._process.terminate()
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self.poll() is None:
-            self._process.kill()
-
-    def _runs(self) -> bool:
-        try:
-            return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 def main() -> None:
@@ -155,7 +145,6 @@ def main() -> None:
                 pid, status = os.waitpid(value, os.WNOHANG)
                 answer = os.waitstatus_to_exitcode(status) if pid else None
             else:
-                sys.stdout.flush()
                 answer = os.fork()
                 if not answer:
                     break
