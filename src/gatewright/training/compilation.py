@@ -34,5 +34,9 @@ def resolve_compile(config: Config, device: torch.device, flops_per_token: float
 
 
 def compiled(forward: nn.Module, deterministic: bool) -> Any:
-    """``forward`` compiled for the shapes it meets; deterministic: no choice of kernels by the clock."""
-    return torch.compile(forward, dynamic=False, options={"deterministic": deterministic})
+    """``forward`` compiled for the shapes it meets; deterministic: no choice of kernels by the clock.
+
+    On a CPU tanh is computed from exp, which vectorises four times as fast and is as exact as 1 + tanh needs.
+    """
+    options: dict[str, Any] = {"deterministic": deterministic, "cpp.use_decompose_tanh": True}
+    return torch.compile(forward, dynamic=False, options=options)

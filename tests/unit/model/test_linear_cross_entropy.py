@@ -18,8 +18,10 @@ ROWS, WIDTH, VOCABULARY = 23, 5, 11
 
 @pytest.fixture(autouse=True)
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven rows at a time, the last slice shorter."""
+    """Seven rows at a time, their gradients by three rows and four words; the last of each is shorter."""
     monkeypatch.setattr(module, "SLICE", 7 * VOCABULARY)
+    monkeypatch.setattr(module, "PIECE", 3)
+    monkeypatch.setattr(module, "WORDS", 4)
 
 
 def case(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,10 +56,12 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(reduction: Any, with
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, some, targets, reduction), theirs)
 
 
-def test_under_autocast_the_weights_gradient_is_as_exact_as_the_logits_allow() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_under_autocast_the_weights_gradient_is_as_exact_as_the_logits_allow(compiled: bool) -> None:
     hidden, weight, _, targets = case(torch.float32)
+    fused: Any = torch.compile(linear_cross_entropy, fullgraph=True) if compiled else linear_cross_entropy
     with torch.autocast("cpu", torch.bfloat16):
-        ours, theirs = (f(hidden, weight, None, targets, "mean") for f in (linear_cross_entropy, plainly))
+        ours, theirs = (f(hidden, weight, None, targets, "mean") for f in (fused, plainly))
     exact = plainly(hidden.double(), weight.double(), None, targets, "mean")
     wanted = torch.autograd.grad(exact, (hidden, weight))
     found = torch.autograd.grad(ours, (hidden, weight))

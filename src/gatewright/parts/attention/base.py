@@ -15,6 +15,7 @@ from gatewright.parts.attention.cache import LayerCache
 from gatewright.parts.part import Cost, Dims, Part, linear_cost, residual_output
 from gatewright.parts.positions.base import Places, Span
 from gatewright.parts.positions.rope import rotate
+from gatewright.parts.together import linear_together
 from gatewright.registry import create
 
 
@@ -63,9 +64,10 @@ class Attention(Part):
 
     def forward(self, x: Tensor, span: Span, places: Places, cache: LayerCache | None = None) -> Tensor:
         """Attend from the T tokens of ``x`` ``(B, T, D)`` to themselves and what ``cache`` holds."""
-        q = self.q_norm(self._heads(self.q_proj(x), self.n_head))  # (B, H, T, head_dim)
-        k = self.k_norm(self._heads(self.k_proj(x), self.kv_heads))
-        v = self._heads(self.v_proj(x), self.kv_heads)
+        queries, keys, values = linear_together(x, self.q_proj, self.k_proj, self.v_proj)
+        q = self.q_norm(self._heads(queries, self.n_head))  # (B, H, T, head_dim)
+        k = self.k_norm(self._heads(keys, self.kv_heads))
+        v = self._heads(values, self.kv_heads)
         if places.rotation is not None:
             q, k = rotate(q, places.rotation), rotate(k, places.rotation)
         if cache is not None:

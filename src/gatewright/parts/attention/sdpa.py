@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gatewright.parts.attention.base import Attention
+from gatewright.parts.attention.blocks import attend_in_blocks
 from gatewright.parts.attention.manual import attend_plainly
 from gatewright.registry import register
 
-SHORT = 256
-"""Tokens up to which the compiled formula beats the fused kernel of a CPU."""
+SHORT, MEDIUM = 256, 512
+"""Tokens up to which the compiled formula beats the fused kernel of a CPU, whole or in causal blocks."""
 
 
 @register("attention", "sdpa")
@@ -20,8 +21,11 @@ class SDPAttention(Attention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        if torch.compiler.is_compiling() and q.device.type == "cpu" and k.shape[-2] <= SHORT:
-            return attend_plainly(q, k, v, mask, dropout)
+        if torch.compiler.is_compiling() and q.device.type == "cpu":
+            if mask is None and dropout == 0 and k.shape[-2] <= MEDIUM and not torch.compiler.is_exporting():
+                return attend_in_blocks(q, k, v)
+            if k.shape[-2] <= SHORT:
+                return attend_plainly(q, k, v, mask, dropout)
         return F.scaled_dot_product_attention(
             q,
             k,

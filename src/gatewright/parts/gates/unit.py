@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gatewright.errors import UserError
 from gatewright.parts.gates.base import Gate
 from gatewright.parts.part import Cost, Dims, linear_cost
+from gatewright.parts.together import linear_together
 from gatewright.registry import create
 
 
@@ -26,8 +27,8 @@ class GatedUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The gated projection of ``x`` ``(..., in_features)``."""
-        value = self.up_proj(x)
-        return self.gate(value, value if self.gate_proj is None else self.gate_proj(x), x)
+        streams = linear_together(x, self.up_proj, *([] if self.gate_proj is None else [self.gate_proj]))
+        return self.gate(streams[0], streams[-1], x)
 
     def cost(self, tokens: int) -> Cost:
         """Parameters, and FLOPs of one forward pass over ``tokens`` rows."""
