@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatewright.kernels.native_cross_entropy import native_cross_entropy, native_usable
+
 IGNORED = -100
 """The target that is not scored, as in `torch.nn.functional.cross_entropy`."""
 
@@ -70,20 +72,13 @@ def _fused(
     slices = max(1, -(-hidden.shape[0] * len(weight) // SLICE))
     rows = max(1, -(-hidden.shape[0] // slices))
     store = hidden.new_empty(rows, len(weight))
-    normalise = _compiled(_normalise) if compiled else _normalise
     for start in range(0, len(hidden), rows):
         some, aims = hidden[start : start + rows], targets[start : start + rows]
         logits = torch.mm(some, low, out=store[: len(some)])
         if bias is not None:
             logits += bias.to(low.dtype)
-        scored = aims != IGNORED
-        places = torch.where(scored, aims, 0)[:, None]
-        aimed_at = logits.gather(1, places)[:, 0].to(wide)
-        losses = torch.where(scored, normalise(logits, scored[:, None], learns) - aimed_at, 0.0)
-        total += losses.sum()
-        if learns:
-            missed = torch.where(scored, torch.expm1(-losses), 0.0).to(logits.dtype)  # p − 1, exact near p = 1
-            logits[torch.arange(len(aims), device=aims.device), places[:, 0]] = missed  # the gradient; no copy of it
+        total += _score(logits, aims, learns, compiled).sum()
+        if learns:  # the logits are their own gradient now
             piece = PIECE if on_cpu else rows
             for part, its in zip(logits.split(piece), by_hidden[start : start + rows].split(piece), strict=True):
                 torch.mm(part, low.T, out=its)
@@ -92,6 +87,21 @@ def _fused(
             if bias is not None:
                 by_bias += logits.sum(0, dtype=wide)
     return total, by_hidden, by_weight.to(weight.dtype), by_bias.to(weight.dtype)
+
+
+def _score(logits: Tensor, targets: Tensor, learns: bool, compiled: bool) -> Tensor:
+    """The loss of each row ``(N,)``. With ``learns``, ``logits`` become the gradient of their sum in place."""
+    if native_usable(logits):
+        return native_cross_entropy(logits, targets, IGNORED, learns)
+    scored = targets != IGNORED
+    places = torch.where(scored, targets, 0)
+    rows = torch.arange(len(targets), device=targets.device)
+    aimed_at = logits[rows, places].to(torch.promote_types(logits.dtype, torch.float32))
+    normalise = _compiled(_normalise) if compiled else _normalise
+    losses = torch.where(scored, normalise(logits, scored[:, None], learns) - aimed_at, 0.0)
+    if learns:  # p − 1, exact near p = 1
+        logits[rows, places] = torch.where(scored, torch.expm1(-losses), 0.0).to(logits.dtype)
+    return losses
 
 
 def _normalise(logits: Tensor, scored: Tensor, learns: bool) -> Tensor:

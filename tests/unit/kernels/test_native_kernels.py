@@ -15,6 +15,7 @@ from gatewright.hardware.compiler import cpp_compiler
 from gatewright.kernels import native as native_module
 from gatewright.kernels import native_negentropy as module
 from gatewright.kernels.native import native
+from gatewright.kernels.native_cross_entropy import native_cross_entropy
 from gatewright.paths.similarities import jsd
 
 needs_compiler = pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
@@ -92,3 +93,41 @@ def test_a_compiler_that_fails_is_told_of_and_nothing_is_left(unbuilt: Path, mon
     with pytest.warns(UserWarning, match=r"negentropy\.cpp could not be built, .* \(unknown flag -march\)"):
         assert native("negentropy") is None
     assert list((unbuilt / "native").iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 6e-6), (torch.bfloat16, 2**-8)])
+@pytest.mark.parametrize("scale", [0.1, 5.0, 300.0])
+def test_cross_entropy_and_its_gradient(dtype: torch.dtype, tolerance: float, scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (scale * torch.randn(7, 3001, generator=generator)).to(dtype)
+    logits[1, 5] = -torch.inf
+    targets = torch.randint(3001, (7,), generator=generator)
+    targets[2] = -100
+    targets[3] = logits[3].argmax()
+    exact = logits.double().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(exact, targets, reduction="none")
+    expected.sum().backward()
+    assert exact.grad is not None
+    kept = logits.clone()
+    judged = native_cross_entropy(logits, targets, -100, learns=False)
+    assert torch.equal(logits, kept)
+    losses = native_cross_entropy(logits, targets, -100, learns=True)
+    assert torch.equal(judged, losses)
+    torch.testing.assert_close(losses.double(), expected.detach(), rtol=3e-7, atol=1e-6)
+    # x − max has an error of 2⁻²⁴ |x − max|, and e^x is above the smallest number down to x = −87
+    torch.testing.assert_close(logits.double(), exact.grad, rtol=tolerance, atol=1e-37)
+    assert not logits[2].any()
+
+
+@needs_compiler
+def test_cross_entropy_hides_nothing() -> None:
+    logits = torch.zeros(3, 40)
+    logits[0, 7], logits[1, 7] = torch.nan, torch.inf
+    losses = native_cross_entropy(logits, torch.tensor([0, 0, 0]), -100, learns=True)
+    assert losses.isfinite().tolist() == [False, False, True]
+    assert logits[:2].isnan().any(1).all()
+    with pytest.raises(IndexError, match="vocabulary of 40"):
+        native_cross_entropy(logits, torch.tensor([0, 40, 0]), -100, learns=True)
+    with pytest.raises(ValueError, match="contiguous"):
+        native_cross_entropy(logits[:, :20], torch.tensor([0, 0, 0]), -100, learns=True)
