@@ -66,6 +66,8 @@ PEERS ?= $(BIN)/python
 bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout PEERS=interpreter takes in more peers
 	for shape in small mid gpt2; do $(BIN)/python benchmarks/training.py --shape $$shape --nanogpt $(NANOGPT) \
 	  --python $(PEERS) --out benchmarks/results/training-$$shape.json || exit 1; done
+	for shape in small mid; do $(BIN)/python benchmarks/anatomy.py --shape $$shape \
+	  --out benchmarks/results/anatomy-$$shape.json || exit 1; done
 	for case in gates logging precision scale; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json

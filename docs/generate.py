@@ -28,7 +28,7 @@ from gatewright.contract import Case
 from gatewright.data.corpora import list_corpora
 from gatewright.data.corpora.base import corpus_classes
 from gatewright.files import write_atomic
-from gatewright.parts.attention.sdpa import SHORT
+from gatewright.parts.attention.sdpa import MEDIUM
 from gatewright.registry import KINDS, Entry, entries
 from gatewright.study.trials import flatten
 
@@ -139,7 +139,7 @@ def performance_page() -> dict[str, Any]:
     """What performance.md shows: the benchmarks' last results, by the name of their file."""
     return {
         "results": {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))},
-        "short": SHORT,
+        "medium": MEDIUM,
     }
 
 

@@ -16,6 +16,8 @@ from torch.nn import functional
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, CLIP = 1e-5, 0.1, (0.9, 0.95), 1.0
 """The rate is low, so that first losses stay comparable."""
+LONG = 100_000
+"""Steps of a run that nobody waits for."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class Answer:
     tokens_per_second: float
     first_loss: float
     peak_memory_bytes: int
+
+
+def train_options(shape: Shape, text: str | Path, out: Path) -> list[str]:
+    """What makes `gatewright train` train this shape on this text."""
+    return [
+        "model=gpt2", *shape.model_options, "data.source=files", f"data.path={text}", "data.tokenizer=char",
+        "data.vocabulary=model", f"train.batch_size={shape.batch_size}", f"train.max_steps={LONG}",
+        "train.schedule=constant", f"train.learning_rate={LEARNING_RATE}", f"train.weight_decay={WEIGHT_DECAY}",
+        "train.warmup_steps=0", f"train.log_every={min(10, shape.warmup)}", f"train.eval_every={LONG}",
+        f"train.save_every={LONG}", f"out={out}",
+    ]  # fmt: skip
 
 
 def asked() -> Job:

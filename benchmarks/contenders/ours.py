@@ -13,21 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from job import LEARNING_RATE, WEIGHT_DECAY, Job, answer, asked
-
-LONG = 100_000
-
-
-def command(job: Job, out: Path) -> list[str]:
-    """The command line."""
-    return [
-        sys.executable, "-m", "gatewright", "train", "model=gpt2", *job.model_options,
-        "data.source=files", f"data.path={job.text}", "data.tokenizer=char", "data.vocabulary=model",
-        f"train.batch_size={job.batch_size}", f"train.max_steps={LONG}", "train.schedule=constant",
-        f"train.learning_rate={LEARNING_RATE}", f"train.weight_decay={WEIGHT_DECAY}", "train.warmup_steps=0",
-        f"train.log_every={min(10, job.warmup)}", f"train.eval_every={LONG}", f"train.save_every={LONG}", f"out={out}",
-        *sys.argv[2:],
-    ]  # fmt: skip
+from job import answer, asked, train_options
 
 
 def records(metrics: Path) -> list[dict[str, Any]]:
@@ -39,9 +25,10 @@ def records(metrics: Path) -> list[dict[str, Any]]:
 job = asked()
 with tempfile.TemporaryDirectory() as place:
     run, complaints = Path(place) / "run", Path(place) / "complaints.txt"
+    command = [sys.executable, "-m", "gatewright", "train", *train_options(job, job.text, run), *sys.argv[2:]]
     with (
         complaints.open("w") as file,
-        subprocess.Popen(command(job, run), stdout=subprocess.PIPE, stderr=file) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file) as process,
     ):
         assert process.stdout is not None
         seen = []
