@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewright.parts.attention.manual import for_each_query_head
+
 BLOCK = 128
 """Queries of a block, which looks at no key after its last: half of the scores of a long text are never computed."""
 
 
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention of T tokens to themselves; arguments as of `Attention.attend`."""
-    group = q.shape[1] // k.shape[1]
-    k, v = (x.repeat_interleave(group, dim=1) if group > 1 else x for x in (k, v))
-    starts = range(0, q.shape[-2], BLOCK)
-    ends = [start + BLOCK for start in starts]
-    blocks = [_Block.apply(q[..., a:b, :], k[..., :b, :], v[..., :b, :]) for a, b in zip(starts, ends, strict=True)]
-    return torch.cat(blocks, dim=-2)
+    k, v = for_each_query_head(q, k, v)
+    ends = range(BLOCK, q.shape[-2] + BLOCK, BLOCK)
+    return torch.cat([_Block.apply(q[..., e - BLOCK : e, :], k[..., :e, :], v[..., :e, :]) for e in ends], dim=-2)
 
 
 class _Block(torch.autograd.Function):
