@@ -11,12 +11,15 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from gatewright.cache import cache_root
 from gatewright.hardware.compiler import cpp_compiler
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 PATIENCE = 120.0
+POINTER, INDEX, SWITCH = ctypes.c_void_p, ctypes.c_int64, ctypes.c_bool
+"""Types of arguments."""
 
 
 @cache
@@ -48,3 +51,13 @@ def native(name: str) -> ctypes.CDLL | None:
             warnings.warn(f"{source.name} could not be built, a slower way is taken ({said})", stacklevel=2)
             return None
     return ctypes.CDLL(str(library))
+
+
+@cache
+def native_function(library: str, name: str, *types: Any) -> Any:
+    """A function of a `native` library that is there; it takes arguments of these types and returns nothing."""
+    found = native(library)
+    assert found is not None, f"there is no {library}: ask native() first"
+    function = found[name]
+    function.argtypes, function.restype = types, None
+    return function

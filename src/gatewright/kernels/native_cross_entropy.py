@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from gatewright.kernels.native import native
+from gatewright.kernels.native import INDEX, POINTER, SWITCH, native, native_function
 
-POINTER, INDEX, SWITCH = ctypes.c_void_p, ctypes.c_int64, ctypes.c_bool
 NAMES = {torch.float32: "cross_entropy_float32", torch.bfloat16: "cross_entropy_bfloat16"}
 
 
@@ -33,15 +29,7 @@ def native_cross_entropy(logits: Tensor, targets: Tensor, ignored: int, learns: 
     targets, losses = targets.contiguous(), torch.empty(rows)
     threads = torch.get_num_threads()
     addresses = logits.data_ptr(), targets.data_ptr()
-    _loop(logits.dtype)(*addresses, rows, vocabulary, ignored, learns, threads, losses.data_ptr())
+    types = POINTER, POINTER, INDEX, INDEX, INDEX, SWITCH, INDEX, POINTER
+    loop = native_function("cross_entropy", NAMES[logits.dtype], *types)
+    loop(*addresses, rows, vocabulary, ignored, learns, threads, losses.data_ptr())
     return losses
-
-
-@cache
-def _loop(dtype: torch.dtype) -> ctypes._NamedFuncPointer:
-    library = native("cross_entropy")
-    assert library is not None, "native_usable says whether there is one"
-    function = library[NAMES[dtype]]
-    function.argtypes = [POINTER, POINTER, INDEX, INDEX, INDEX, SWITCH, INDEX, POINTER]
-    function.restype = None
-    return function

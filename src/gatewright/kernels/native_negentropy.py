@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from gatewright.kernels.native import native
+from gatewright.kernels.native import INDEX, POINTER, native, native_function
 
 LARGE = 2**20
 """Logarithms of one group from which on the loop is worth a compiler: 16,384 tokens for 8 paths."""
-POINTER, INDEX = ctypes.c_void_p, ctypes.c_int64
 
 
 def native_usable(log_p: Tensor) -> bool:
@@ -35,15 +32,7 @@ def native_mean_negentropy(log_p: Tensor) -> Tensor:
     threads = torch.get_num_threads()
     p = log_p.exp().contiguous()
     total = torch.zeros(groups, threads, n, n, dtype=torch.float64)
-    _loop()(p.data_ptr(), groups, n, vocabulary, threads, total.data_ptr())
+    loop = native_function("negentropy", "mean_negentropy", POINTER, INDEX, INDEX, INDEX, INDEX, POINTER)
+    loop(p.data_ptr(), groups, n, vocabulary, threads, total.data_ptr())
     upper = total.sum(1) * math.log(2)
     return upper + upper.triu(1).mT
-
-
-@cache
-def _loop() -> ctypes._NamedFuncPointer:
-    library = native("negentropy")
-    assert library is not None, "native_usable says whether there is one"
-    function = library.mean_negentropy
-    function.argtypes, function.restype = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER], None
-    return function
