@@ -18,6 +18,7 @@ from gatewright.errors import RunError
 from gatewright.run import Run
 from gatewright.training import start
 from gatewright.training.guard import NonFiniteGuard
+from gatewright.training.loop import Trainer
 from gatewright.training.subject import Subject
 from gatewright.training.update import Updater
 
@@ -48,16 +49,10 @@ def poison(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[nn.Module], None]) 
     monkeypatch.setattr(start, "open_subject", open_spoiled)
 
 
-def at_bad_step(model: nn.Module, action: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+def at_bad_step(monkeypatch: pytest.MonkeyPatch, action: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     """A forward hook that applies ``action`` to the output in the bad step only."""
     steps: list[int] = []
-    set_step = model.set_step
-
-    def remember(step: int, max_steps: int) -> None:
-        steps.append(step)
-        set_step(step, max_steps)
-
-    model.set_step = remember  # type: ignore[assignment]
+    monkeypatch.setattr(Trainer, "tell_alphas", lambda self, step: steps.append(step))
     return lambda module, inputs, output: action(output) if steps and steps[-1] == BAD_STEP else output
 
 
@@ -80,7 +75,7 @@ def test_nan_in_the_forward_pass_names_step_and_module(
 ) -> None:
     def spoil(model: nn.Module) -> None:
         block = model.get_submodule("blocks.1.feedforward")
-        block.register_forward_hook(at_bad_step(model, lambda output: output * float("nan")))
+        block.register_forward_hook(at_bad_step(monkeypatch, lambda output: output * float("nan")))
 
     poison(monkeypatch, spoil)
     # records at 4, 8 and 12: deferred, the bad step 8 is found at its record, before the checkpoint of step 8
@@ -97,7 +92,7 @@ def test_deferred_bad_step_does_not_change_the_weights_even_when_later_steps_are
     built: list[nn.Module] = []
 
     def spoil(model: nn.Module) -> None:
-        model.get_submodule("blocks.0").register_forward_hook(at_bad_step(model, lambda output: output / 0))
+        model.get_submodule("blocks.0").register_forward_hook(at_bad_step(monkeypatch, lambda output: output / 0))
         built.append(model)
 
     poison(monkeypatch, spoil)
@@ -126,7 +121,7 @@ def test_infinite_gradient_of_a_finite_loss_is_found(
             return gradient * float("inf")
 
     def spoil(model: nn.Module) -> None:
-        model.get_submodule("blocks.0").register_forward_hook(at_bad_step(model, Burst.apply))
+        model.get_submodule("blocks.0").register_forward_hook(at_bad_step(monkeypatch, Burst.apply))
 
     poison(monkeypatch, spoil)
     config = tiny(log_every=4, save_every=4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Callable
@@ -240,7 +239,8 @@ def test_compiled_runs_save_weights_under_their_plain_names(
     tiny: Callable[..., Config], console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the graph captured but run by torch itself, so that the test does not wait for a C++ compiler."""
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, **options: compile_(module, **{**options, "backend": "eager"}))
     options = {"model": {"dropout": 0.1}, "max_steps": 4}
     compiled = gatewright.train(tiny("compiled", compile=True, **options), console=console)
     plain = gatewright.train(tiny("plain", **options), console=console)

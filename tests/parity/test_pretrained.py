@@ -25,7 +25,7 @@ from gatewright.pretrained.model import PretrainedModel
 from gatewright.pretrained.name import pretrained_name
 from gatewright.pretrained.opening import open_source, prepare
 from gatewright.pretrained.source import find_source
-from gatewright.surgery import alphas, patch, train_only_alpha
+from gatewright.surgery import alphas, patch, set_step, train_only_alpha
 from gatewright.training.optimizer import Optimizers, parameter_groups
 
 DECODERS = [name for name, subject in SUBJECTS.items() if subject.generates and not subject.encoder_decoder]
@@ -88,7 +88,7 @@ def test_alphas_are_told_by_block_and_scheduled_ones_move() -> None:
     hf = llama(num_hidden_layers=3)
     patch(hf, alpha="scheduler_linear", layers=[0, 2])
     model = PretrainedModel(hf, 64)
-    model.set_step(5, 10)
+    set_step(model.hf, 5, 10)
     assert model.alphas() == dict(zip(("0", "2"), alphas(hf).values(), strict=True)) == {"0": 0.5, "2": 0.5}
     assert model.reports() == {}
     assert PretrainedModel(llama(), 64).alphas() == {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 
 import psutil
 import torch
@@ -33,13 +35,19 @@ def memory(device: torch.device) -> Memory:
     if device.type == "mps":
         held = torch.mps.driver_allocated_memory()
         return Memory(used=torch.mps.current_allocated_memory(), peak=held, reserved=held)
-    used = psutil.Process().memory_info().rss
+    used = _process(os.getpid()).memory_info().rss
     return Memory(used=used, peak=max(used, _peak_resident()))
+
+
+@cache
+def _process(number: int) -> psutil.Process:
+    """A process by number, which a fork does not inherit; looking one up takes as long as asking it."""
+    return psutil.Process(number)
 
 
 def _peak_resident() -> int:
     if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
+        return int(_process(os.getpid()).memory_info().peak_wset)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

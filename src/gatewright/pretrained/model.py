@@ -10,7 +10,6 @@ from transformers import DynamicCache, PreTrainedModel
 
 from gatewright.model.language_model import Output
 from gatewright.model.linear_cross_entropy import cross_entropy
-from gatewright.parts.alpha.base import Alpha
 from gatewright.surgery.alpha import alphas
 from gatewright.surgery.record import Record
 
@@ -84,12 +83,6 @@ class PretrainedModel(nn.Module):
         """The present α of each patched block by the block's number, averaged where it has many."""
         record = Record.read(self.hf.config)
         return dict(zip(map(str, record.layers), alphas(self.hf).values(), strict=True)) if record else {}
-
-    def set_step(self, step: int, max_steps: int) -> None:
-        """Tell scheduled α's which optimizer step comes next."""
-        for module in self.modules():
-            if isinstance(module, Alpha):
-                module.set_step(step, max_steps)
 
     def reports(self) -> dict[str, float]:
         """Nothing more to record."""

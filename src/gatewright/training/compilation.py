@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gatewright.config import Config
 from gatewright.errors import UserError
@@ -33,10 +33,24 @@ def resolve_compile(config: Config, device: torch.device, flops_per_token: float
     return plain and can and tokens * flops_per_token >= EARNED.get(device.type, float("inf"))
 
 
-def compiled(forward: nn.Module, deterministic: bool) -> Any:
+RECOMPUTED = {"ban_recompute_used_far_apart": False, "ban_recompute_materialized_backward": False}
+"""What torch's partitioner may form again in the backward pass in place of keeping it: casts, activations, norms."""
+
+
+def compiled(forward: nn.Module, deterministic: bool, device: torch.device) -> Any:
     """``forward`` compiled for the shapes it meets; deterministic: no choice of kernels by the clock.
 
-    On a CPU tanh is computed from exp, which vectorises four times as fast and is as exact as 1 + tanh needs.
+    On a CPU tanh is computed from exp, which vectorises four times as fast and is as exact as 1 + tanh needs; and
+    between the passes less is kept, which takes no longer there: loops wait for memory.
     """
     options: dict[str, Any] = {"deterministic": deterministic, "cpp.use_decompose_tanh": True}
-    return torch.compile(forward, dynamic=False, options=options)
+    kept = RECOMPUTED if device.type == "cpu" else {}
+
+    def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        from torch._functorch import config  # with the compiler, for both take seconds to import
+        from torch._inductor.compile_fx import compile_fx
+
+        with config.patch(kept):
+            return compile_fx(graph, inputs, config_patches=options)
+
+    return torch.compile(forward, backend=inductor, dynamic=False)

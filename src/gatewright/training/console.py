@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-DETAILS_EVERY = 10  # records between the lines with MFU, memory and gradients
+PAUSE = 0.25
+"""Seconds between the lines of two records: nobody reads faster, and a line takes as long as a small layer."""
+DETAILS_EVERY = 10
+"""Lines of records from one with MFU, memory and gradients to the next."""
 
 
 class ConsoleLog:
@@ -19,7 +24,8 @@ class ConsoleLog:
     def __init__(self, console: Console, max_steps: int) -> None:
         self.console = console
         self.max_steps = max_steps
-        self._records = 0
+        self._shown = 0
+        self._shown_at = -math.inf
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -53,10 +59,14 @@ class ConsoleLog:
             self._progress.update(self._task, completed=step)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Print one record of metrics.jsonl."""
+        """Print one record of metrics.jsonl; not those that follow another too fast, the last step's always."""
         if record["kind"] == "eval":
             self._print(_evaluation(record))
             return
+        now = time.monotonic()
+        if now < self._shown_at + PAUSE and record["step"] < self.max_steps:
+            return
+        self._shown_at = now
         rate = record["tokens_per_second"]
         numbers = f"loss {record['loss']:.4f} │ {_rate(rate)}"
         if self._progress is not None and self._task is not None:
@@ -64,10 +74,10 @@ class ConsoleLog:
         self._print(
             f"step {record['step']:>6}/{self.max_steps} │ {numbers} │ lr {record['lr']:.2e} │ ETA {self._eta(record)}"
         )
-        if self._records % DETAILS_EVERY == 0 or record["step"] == self.max_steps:
+        if self._shown % DETAILS_EVERY == 0 or record["step"] == self.max_steps:
             for line in _details(record):
                 self._print(f"            {line}")
-        self._records += 1
+        self._shown += 1
 
     def note(self, text: str) -> None:
         """Print a remark."""

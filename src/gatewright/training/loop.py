@@ -16,6 +16,7 @@ from gatewright.config import Config, to_yaml
 from gatewright.errors import DivergedError, RunError
 from gatewright.hardware.measure import Peak
 from gatewright.hardware.memory import memory
+from gatewright.parts.alpha.base import Alpha
 from gatewright.run import CONFIG, EVALUATION
 from gatewright.training.checkpoint import TrainerState, take_snapshot
 from gatewright.training.diagnose import first_non_finite
@@ -62,6 +63,7 @@ class Trainer:
         self.parallel = updater.parallel
         self.device = updater.precision.device
         self.watch = Stopwatch(self.device, state.timed_seconds, state.timed_tokens)
+        self.alphas = [module for module in self.model.modules() if isinstance(module, Alpha)]
         self._began = time.monotonic() - state.seconds
         self._unread: list[Tensor] = []  # (loss, gradient norm) of each step since they were last looked at
         self._first_step = True
@@ -75,7 +77,7 @@ class Trainer:
         try:
             self.write_summary("running")
             self.model.train()
-            self.model.set_step(self.state.step, self.config.max_steps)
+            self.tell_alphas(self.state.step)
             if self.setting.config.init is not None and self.state.step == 0:
                 self.evaluate()  # what training starts from is half of what it achieves
             self.watch.start()
@@ -110,7 +112,7 @@ class Trainer:
             ) from error
         self._unread.append(torch.stack((result.loss, result.grad_norm.to(result.loss.dtype))))
         self.state.step += 1
-        self.model.set_step(self.state.step, self.config.max_steps)
+        self.tell_alphas(self.state.step)
         self.state.tokens += result.gradients.tokens
         self.watch.add(result.gradients.tokens)
         step, last = self.state.step, self.state.step == self.config.max_steps
@@ -124,6 +126,11 @@ class Trainer:
             self.evaluate()
         if self.config.checkpoint_at_end if last else step % self.config.save_every == 0:
             self.save()
+
+    def tell_alphas(self, step: int) -> None:
+        """``step`` updates are done, by which scheduled α's go."""
+        for alpha in self.alphas:
+            alpha.set_step(step, self.config.max_steps)
 
     def read_losses(self) -> None:
         """Fetch the losses of the steps since the last look; raise if one is not finite. Waits for the device."""
@@ -141,13 +148,14 @@ class Trainer:
     def explained(self, error: NonFiniteError) -> DivergedError:
         """The error for a step whose loss or gradient is not finite, with the module in which that begins."""
         self.watch.pause()
-        self.model.set_step(error.step, self.config.max_steps)
+        self.tell_alphas(error.step)
         where = first_non_finite(self.model, lambda: self.updater.backward(error.step, self.model).loss)
         return DivergedError(f"{error}; {where}")
 
     def record(self, result: StepResult) -> None:
         """Append a training record: the mean loss since the last one, and the state of things at this step."""
         self.read_losses()
+        norm = result.grad_norm.item()
         rate = self.watch.tokens_per_second()
         used = memory(self.device)
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, used.peak)
@@ -160,9 +168,9 @@ class Trainer:
             "tokens": self.state.tokens,
             "loss": self.state.final_train_loss,
             "lr": result.learning_rate,
-            "grad_norm": result.grad_norm.item(),
-            **self.gradient_moments(),
-            "alpha": self.model.alphas(),
+            "grad_norm": norm,
+            **self.gradient_moments(norm),
+            "alpha": self.model.alphas() if self.alphas else {},
             "tokens_per_second": rate,
             "flops_per_second": rate and rate * flops,
             "mfu": mfu(flops, rate, self.setting.peak.flops),
@@ -178,15 +186,15 @@ class Trainer:
             record["reports"] = reports
         self.tracker.append(record)
 
-    def gradient_moments(self) -> dict[str, float]:
-        """Mean and standard deviation over all entries of the (clipped) gradients."""
+    def gradient_moments(self, norm: float) -> dict[str, float]:
+        """Mean and standard deviation over all entries of the gradients, whose norm was ``norm`` before clipping."""
         gradients = [p.grad for p in self.updater.optimizers.parameters if p.grad is not None]
         count = sum(g.numel() for g in gradients)
         if not gradients:
             return {"grad_mean": 0.0, "grad_std": 0.0}
-        total, square = self.parallel.gradient_sums(gradients).tolist()
-        mean = total / count
-        return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, square / count - mean * mean))}
+        mean = self.parallel.gradient_sum(gradients).item() / count
+        clipped = min(norm, self.config.grad_clip) if self.config.grad_clip > 0 else norm
+        return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, clipped**2 / count - mean**2))}
 
     def evaluate(self) -> None:
         """Judge the model and append an evaluation record."""

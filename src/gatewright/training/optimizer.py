@@ -14,6 +14,8 @@ from gatewright.parts.alpha.base import Alpha
 from gatewright.training.parallel.base import Parallel, load_by_parameter
 
 FUSED = ("cpu", "cuda", "mps")
+CLIP_EPSILON = 1e-6
+"""As in `torch.nn.utils.clip_grads_with_norm_`."""
 MEMORY = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum_buffer"}}
 """What each algorithm remembers of a parameter."""
 
@@ -128,6 +130,19 @@ class Optimizers:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * multiplier
+
+    def clip(self, limit: float, norm: Tensor) -> None:
+        """Scale the gradients of the coming step down so that their norm, which is ``norm``, is at most ``limit``.
+
+        A fused kernel does it as it reads them, and leaves them scaled; they would otherwise be read and written once
+        more.
+        """
+        if self.fused and not self.parallel.shards_gradients:
+            scale = ((norm + CLIP_EPSILON) / limit).clamp(min=1.0)
+            for optimizer in self.optimizers:
+                self.parallel.own(optimizer).grad_scale = scale  # type: ignore[attr-defined]  # torch.amp's way in
+        else:
+            nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

@@ -135,7 +135,7 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
             work.tokenizer.save(folder / TOKENIZER)
 
     if options.compile:
-        forward = compiled(forward, options.deterministic)
+        forward = compiled(forward, options.deterministic, device)
     updater = work.updater(Equipment(model, forward, companion, optimizers, precision, parallel, config))
     tracker = Tracker(
         folder if parallel.is_main else None,

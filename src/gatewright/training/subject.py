@@ -28,9 +28,6 @@ class Trainable(Protocol):
     def __call__(self, input_ids: Tensor, *, targets: Tensor | None = None, reduction: str = "mean") -> Any:
         """``logits``, or with ``targets`` (aligned with ``input_ids``, −100 not scored) losses."""
 
-    def set_step(self, step: int, max_steps: int) -> None:
-        """Step what is scheduled."""
-
     def alphas(self) -> dict[str, float]:
         """Mean α by layer."""
 

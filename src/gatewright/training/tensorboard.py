@@ -35,9 +35,12 @@ class TensorBoardLog:
         scalars = {place: record.get(key) for key, place in PLACES.items()}
         scalars |= {f"alpha/layer {layer}": value for layer, value in record.get("alpha", {}).items()}
         scalars |= {f"reports/{key}": value for key, value in record.get("reports", {}).items()}
-        for place, value in scalars.items():
-            if value is not None:
-                self._writer.add_scalar(place, value, record["step"])
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        numbers = {place: float(value) for place, value in scalars.items() if value is not None}
+        values = [Summary.Value(tag=place, simple_value=value) for place, value in numbers.items()]
+        writer = self._writer._get_file_writer()  # add_scalar would make an event of each number
+        writer.add_summary(Summary(value=values), record["step"])
 
     def close(self) -> None:
         """Flush and close."""

@@ -87,7 +87,7 @@ class Updater(ABC):
         # Under a loss scaler an infinite gradient is part of the search for the scale, and skips the update.
         self.guard.watch(step, found.loss, None if scaler.is_enabled() else norm)
         if self.config.grad_clip > 0:
-            nn.utils.clip_grads_with_norm_(parameters, self.config.grad_clip, norm)
+            self.optimizers.clip(self.config.grad_clip, norm)
         for optimizer in self.optimizers.optimizers:
             scaler.step(optimizer)
         scaler.update()

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+import gatewright as gw
 from gatewright.config import RLConfig, load_config
 from gatewright.errors import UserError
+from gatewright.hardware.compiler import cpp_compiler
 from gatewright.study.plan import load_study
 from gatewright.study.trials import make_plan
 from gatewright.training import compilation
-from gatewright.training.compilation import EARNED, resolve_compile
+from gatewright.training.compilation import EARNED, compiled, resolve_compile
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 TOKENS = 8 * 1000 * 64
@@ -67,7 +69,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_arms_of_a_study_are_compiled_if_the_study_says_so(tmp_path: Path) -> None:
-    def compiled(base: str) -> set[Any]:
+    def chosen(base: str) -> set[Any]:
         file = tmp_path / "study.yaml"
         file.write_text(
             f"name: s\nbase: [{base}]\nseeds: [0, 1]\nbaseline: a\n"
@@ -75,5 +77,35 @@ def test_the_arms_of_a_study_are_compiled_if_the_study_says_so(tmp_path: Path) -
         )
         return {config.train.compile for config in make_plan(load_study(file)).configs.values()}
 
-    assert compiled("train.warmup_steps=1") == {False}
-    assert compiled("train.compile=true") == {True}
+    assert chosen("train.warmup_steps=1") == {False}
+    assert chosen("train.compile=true") == {True}
+
+
+@pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
+def test_a_compiled_step_keeps_less_for_the_backward_pass_than_torch_would_have_it() -> None:
+    model = gw.build(load_config(["model=gpt2", "model.n_layer=2", "model.n_embd=64", "model.n_head=2"]).model)
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    ids = torch.arange(64)[None]
+
+    def kept(forward: Any) -> tuple[int, torch.Tensor]:
+        """Bytes of what is kept besides the weights; and a gradient."""
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.data_ptr() not in own:
+                sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss = forward(ids, targets=ids, keep_logits=False).cross_entropy
+        loss.backward()
+        gradient = model.blocks[0].attention.q_proj.weight.grad
+        assert gradient is not None
+        return sum(sizes.values()), gradient
+
+    (ours, gradient), (theirs, reference) = (
+        kept(forward) for forward in (compiled(model, True, CPU), torch.compile(model, dynamic=False))
+    )
+    assert ours < 0.8 * theirs
+    torch.testing.assert_close(gradient, reference, rtol=0.02, atol=1e-5)

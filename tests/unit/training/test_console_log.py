@@ -43,6 +43,20 @@ def test_progress_bar_on_a_terminal() -> None:
     assert "loss 3.2500" in text
 
 
+def test_records_in_quick_succession_are_not_all_shown_but_the_last_is() -> None:
+    file = io.StringIO()
+    log = ConsoleLog(Console(file=file, width=160), max_steps=40)
+    for step in range(1, 41):
+        log.append({**RECORD, "step": step})
+    log.append({"kind": "eval", "step": 40, "val_loss": 3.5})
+    log.close()
+    shown = [line for line in file.getvalue().splitlines() if line.startswith("step")]
+    assert shown[0].startswith("step      1/40")
+    assert shown[-1].startswith("step     40/40")
+    assert len(shown) < 10
+    assert "eval     40 │ val loss 3.5000" in file.getvalue()
+
+
 def test_unknown_speed_and_peak_are_said_to_be_unknown() -> None:
     text = printed(terminal=False, mfu=None)
     assert "MFU unknown (no peak for this device) │ achieved 3 TFLOP/s" in text

@@ -157,3 +157,25 @@ def test_memory_of_another_model_is_refused() -> None:
     other = Optimizers(model(n_layer=1), TrainConfig(), CPU)
     with pytest.raises(RunError, match=r"does not belong to this model, which has no parameter 'blocks.1"):
         other.load_state_tensors(optimizers.state_tensors())
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
+def test_clipping_is_that_of_torch_and_leaves_clipped_gradients(algorithm: Any, limit: float) -> None:
+    ours, theirs = (model() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    both = [Optimizers(network, TrainConfig(optimizer=algorithm), CPU) for network in (ours, theirs)]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for mine, other in zip(both[0].parameters, both[1].parameters, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            other.grad = mine.grad.clone()
+        norm = nn.utils.get_total_norm([p.grad for p in both[0].parameters if p.grad is not None])
+        assert (norm < limit) == (limit == 1e3)
+        both[0].clip(limit, norm)
+        nn.utils.clip_grads_with_norm_(both[1].parameters, limit, norm)
+        for optimizer in (*both[0].optimizers, *both[1].optimizers):
+            optimizer.step()
+    for mine, other in zip(both[0].parameters, both[1].parameters, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=0.0)
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)

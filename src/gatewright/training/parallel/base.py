@@ -41,6 +41,8 @@ class Parallel:
     world_size = 1
     shares_state = False
     """Whether each process keeps a share of the optimizer's memory."""
+    shards_gradients = False
+    """Whether each process has a share of the gradients only."""
     beside: Any = None
     """A process group for the thread that writes checkpoints: its exchanges may overlap with those of training."""
     gradient_factor = 1
@@ -116,9 +118,9 @@ class Parallel:
         """The Euclidean norm of all gradients together, a 0-d tensor."""
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
-    def gradient_sums(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Σ g and Σ g² over all entries of all gradients, ``(2,)``."""
-        return sums(gradients, self.device)
+    def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Σ g over all entries of all gradients, a 0-d tensor."""
+        return total(gradients, self.device)
 
     def exchange(self, value: Any) -> list[Any]:
         """Like `gather`, for the thread that writes checkpoints."""
@@ -179,10 +181,8 @@ def load_by_parameter(optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Para
     optimizer.load_state_dict(state)
 
 
-def sums(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Σ x and Σ x² over all entries of all tensors, ``(2,)``, in float32."""
+def total(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Σ x over all entries of all tensors, in float32."""
     if not tensors:
-        return torch.zeros(2, device=device)
-    wide = [tensor.detach().float() for tensor in tensors]
-    total = torch.stack([tensor.sum() for tensor in wide]).sum()
-    return torch.stack((total, torch.stack(torch._foreach_norm(wide)).square().sum()))
+        return torch.zeros((), device=device)
+    return torch.stack([tensor.detach().sum(dtype=torch.float32) for tensor in tensors]).sum()

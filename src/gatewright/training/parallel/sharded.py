@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from gatewright.parts.alpha.base import Alpha
 from gatewright.run import WEIGHTS
-from gatewright.training.parallel.base import Weights, first_names, on_cpu, sums
+from gatewright.training.parallel.base import Weights, first_names, on_cpu, total
 from gatewright.training.parallel.group import Group
 from gatewright.training.parallel.shards import part_name, place, read_model, read_optimizer
 from gatewright.training.recompute import blocks_of
@@ -28,7 +28,7 @@ class Sharded(Group):
     process has them whole, and their gradients are added up here.
     """
 
-    shares_state = True
+    shares_state = shards_gradients = True
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
@@ -71,13 +71,13 @@ class Sharded(Group):
 
     def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """From the shares of all processes; what is whole counts once."""
-        return self.gradient_sums([p.grad for p in parameters if p.grad is not None])[1].sqrt()
+        shares, whole = self._local([p.grad for p in parameters if p.grad is not None])
+        return (self.reduce(_squares(shares, self.device)) + _squares(whole, self.device)).sqrt()
 
-    def gradient_sums(self, gradients: Sequence[Tensor]) -> Tensor:
+    def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
         """Over the shares of all processes; what is whole counts once."""
-        shares = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
-        whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
-        return self.reduce(sums(shares, self.device)) + sums(whole, self.device)
+        shares, whole = self._local(gradients)
+        return self.reduce(total(shares, self.device)) + total(whole, self.device)
 
     def weights(self, model: nn.Module, copy: bool) -> Weights:
         """Put together tensor by tensor, each kept by one process: every file has whole tensors, as transformers needs.
@@ -103,6 +103,18 @@ class Sharded(Group):
         """This process's share of each tensor."""
         return read_optimizer(folder, parameters)
 
+    def _local(self, gradients: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """This process's shares, and the gradients that every process has whole."""
+        shares = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
+        return shares, [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+
     def _whole_parameters(self) -> dict[nn.Parameter, None]:
         """The parameters that are not shared out, in an order that all processes have."""
         return dict.fromkeys(parameter for alpha in self.alphas for parameter in alpha.parameters())
+
+
+def _squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Σ x² over all entries of all tensors, in float32."""
+    if not tensors:
+        return torch.zeros((), device=device)
+    return torch.stack(torch._foreach_norm([tensor.detach().float() for tensor in tensors])).square().sum()
