@@ -68,8 +68,9 @@ bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout
 	  --python $(PEERS) --out benchmarks/results/training-$$shape.json || exit 1; done
 	for shape in small mid; do $(BIN)/python benchmarks/anatomy.py --shape $$shape \
 	  --out benchmarks/results/anatomy-$$shape.json || exit 1; done
-	for case in gates logging precision scale; do $(BIN)/python benchmarks/variants.py $$case \
+	for case in gates logging precision; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
+	$(BIN)/python benchmarks/scale.py --out benchmarks/results/scale.json --plot docs/images/scale.png
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json
 	$(BIN)/python benchmarks/generation.py --out benchmarks/results/generation.json
 	$(BIN)/python benchmarks/whole_runs.py --out benchmarks/results/whole-runs.json

@@ -27,6 +27,7 @@ ALPHABET = "".join(chr(code) for code in range(ord("0"), ord("0") + 63))
 SHAPES = {
     "toy": Shape(1, 1, 16, 8, 65, 2, 1, 1),
     "small": Shape(4, 4, 128, 64, 65, 12, 50, 400),
+    "even": Shape(4, 4, 128, 128, 8192, 8, 10, 40),
     "mid": Shape(6, 6, 384, 256, 50_257, 8, 2, 8),
     "gpt2": Shape(12, 12, 768, 512, 50_257, 4, 1, 4),
 }

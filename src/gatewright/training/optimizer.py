@@ -138,7 +138,7 @@ class Optimizers:
         more.
         """
         if self.fused and not self.parallel.shards_gradients:
-            scale = ((norm + CLIP_EPSILON) / limit).clamp(min=1.0)
+            scale = ((norm.float() + CLIP_EPSILON) / limit).clamp(min=1.0)
             for optimizer in self.optimizers:
                 self.parallel.own(optimizer).grad_scale = scale  # type: ignore[attr-defined]  # torch.amp's way in
         else:

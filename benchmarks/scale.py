@@ -1,0 +1,165 @@
+"""How cost grows when one dimension is doubled, and doubled again: of a training step, and of a gate between paths.
+
+    python benchmarks/scale.py --plot docs/images/scale.png
+
+Beside each measured multiple stands that of the arithmetic: of a step's FLOPs, of the pairs of paths times the
+vocabulary. As in training.py each training run is a process, and what counts is the median of the ratios within a turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.ticker
+import torch
+import typer
+from machine import describe_machine
+from rich.console import Console
+from rich.table import Table
+from turns import SHAPES, Contender, Shape, letters, spread, timed_turns
+
+import gatewright as gw
+from gatewright.files import write_atomic
+from gatewright.study.style import ARM_COLOURS, MUTED, WIDE, house_style, new_figure, png, settle
+
+DIMENSIONS = {
+    "n_layer": "layers",
+    "block_size": "tokens of a sequence, T",
+    "n_embd": "width, D",
+    "vocab_size": "vocabulary, V",
+    "batch_size": "sequences of a step, B",
+}
+GATES = ("cosine", "jsd")
+PATHS, VOCABULARY = 8, 32_768
+FACTORS = (1, 2, 4)
+console = Console()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dimension at one multiple of what it is."""
+
+    name: str
+    factor: int
+    seconds: list[float]
+    """Of a step or a call: median, least and most."""
+    times_the_seconds: list[float]
+    """Likewise, as a multiple of what it takes with nothing doubled."""
+    times_the_arithmetic: float
+
+
+def main(
+    shape: Annotated[str, typer.Option(help=f"one of {', '.join(SHAPES)}")] = "even",
+    dimensions: Annotated[str, typer.Option(help="those of a training step, comma-separated")] = ",".join(DIMENSIONS),
+    turns: Annotated[int, typer.Option(min=1, help="turns of each")] = 3,
+    out: Annotated[Path | None, typer.Option(help="also write the numbers as JSON")] = None,
+    plot: Annotated[Path | None, typer.Option(help="also draw them, as PNG")] = None,
+) -> None:
+    """Print seconds and their multiples, beside those of the arithmetic."""
+    if shape not in SHAPES:
+        raise typer.BadParameter(f"{shape}: choose one of {', '.join(SHAPES)}")
+    chosen = dimensions.split(",")
+    if unknown := sorted(set(chosen) - set(DIMENSIONS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(DIMENSIONS)}")
+    size = SHAPES[shape]
+    rows = [*training(size, chosen, turns), *gates(5 * turns)]
+    found = {"shape": shape, **asdict(size), "paths": PATHS, "vocabulary": VOCABULARY, "turns": turns,
+             "machine": describe_machine(), "rows": [asdict(row) for row in rows]}  # fmt: skip
+    table = Table("", "×", "ms", "× ms", "× arithmetic", title=f"{shape}: median (least to most) of {turns} turns")
+    for row in rows:
+        median, least, most = row.times_the_seconds
+        table.add_row(
+            row.name,
+            str(row.factor),
+            f"{1e3 * row.seconds[0]:,.2f}",
+            f"{median:.2f} ({least:.2f} to {most:.2f})",
+            f"{row.times_the_arithmetic:.2f}",
+        )
+    console.print(table)
+    if out is not None:
+        write_atomic(out, json.dumps(found, indent=1) + "\n")
+    if plot is not None:
+        write_atomic(plot, draw(rows))
+
+
+def training(size: Shape, dimensions: Sequence[str], turns: int) -> list[Row]:
+    """Steps of `gatewright train`, compiled, with one dimension after the other enlarged."""
+    shapes = {(name, by): replace(size, **{name: by * getattr(size, name)}) for name in dimensions for by in FACTORS}
+    seconds: dict[Shape, list[float]] = {each: [] for each in shapes.values()}
+    with letters() as text:
+        for _ in range(turns):
+            for each, values in seconds.items():  # that in which nothing is enlarged stands for every dimension
+                values.append(each.tokens / Contender("gatewright").take_turn(each, text).tokens_per_second)
+    return [
+        row(DIMENSIONS[name], by, seconds[each], seconds[size], flops(each) / flops(size))
+        for (name, by), each in shapes.items()
+    ]
+
+
+def flops(shape: Shape) -> float:
+    """FLOPs of a training step."""
+    return gw.cost(gw.load_config(["model=gpt2", *shape.model_options]).model).flops_per_token * shape.tokens
+
+
+@torch.no_grad()
+def gates(turns: int) -> Iterator[Row]:
+    """Calls of gates on one question's distributions, in this process."""
+    generator = torch.Generator().manual_seed(0)
+    calls: dict[str, Callable[[], object]] = {}
+    sizes = {}
+    for gate in GATES:
+        for name, scaled in (("paths, N", (1, 0)), ("vocabulary, V", (0, 1))):
+            for by in FACTORS:
+                paths, vocabulary = PATHS * by ** scaled[0], VOCABULARY * by ** scaled[1]
+                log_p = (3 * torch.randn(1, paths, vocabulary, generator=generator)).log_softmax(-1)
+                similarity = gw.make_similarity(gate)
+                key = f"{gate}: {name}", by
+                sizes[key] = paths * (paths - 1) * vocabulary
+                calls[f"{key}"] = lambda gate=similarity, log_p=log_p: gate.similarity(log_p)
+    seconds = timed_turns(calls, turns)
+    for (name, by), size in sizes.items():
+        plain = name, 1
+        yield row(name, by, seconds[f"{(name, by)}"], seconds[f"{plain}"], size / sizes[plain])
+
+
+def row(name: str, factor: int, seconds: list[float], plain: list[float], arithmetic: float) -> Row:
+    """A row, its ratios taken turn by turn."""
+    ratios = [mine / its for mine, its in zip(seconds, plain, strict=True)]
+    return Row(name, factor, spread(seconds), spread(ratios), arithmetic)
+
+
+def draw(rows: list[Row]) -> bytes:
+    """A panel for each dimension: measured multiples as a line, those of the arithmetic as a broken one."""
+    names = list(dict.fromkeys(row.name for row in rows))
+    with house_style():
+        figure = new_figure(WIDE, 6.4)
+        panels = figure.subplots(-(-len(names) // 3), 3, sharex=True, sharey=True).flat
+        for axes, name in zip(panels, names, strict=False):
+            mine = [row for row in rows if row.name == name]
+            factors, (middle, least, most) = (
+                [r.factor for r in mine],
+                zip(*(r.times_the_seconds for r in mine), strict=True),
+            )
+            axes.plot(
+                factors, [r.times_the_arithmetic for r in mine], "--", color=MUTED, linewidth=1.2, label="arithmetic"
+            )
+            axes.plot(factors, middle, "o-", color=ARM_COLOURS[0], label="measured")
+            axes.fill_between(factors, least, most, color=ARM_COLOURS[0], alpha=0.2, linewidth=0)
+            axes.set(title=name, xscale="log", yscale="log", xticks=FACTORS)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g×"))
+                axis.set_minor_locator(matplotlib.ticker.NullLocator())
+            axes.set_yticks([1, 2, 4, 8, 16])
+        for axes in list(panels)[len(names) :]:
+            axes.remove()
+        figure.axes[0].legend(frameon=False, loc="upper left")
+        figure.supylabel("times as long", color=MUTED, fontsize=9)
+        return png(settle(figure))
+
+
+if __name__ == "__main__":
+    typer.run(main)
