@@ -35,7 +35,8 @@ class NonFiniteGuard:
         self._flag = torch.zeros((), device=device)
         if self.deferred:
             for optimizer in optimizers.optimizers:
-                optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
+                own = optimizers.parallel.own(optimizer)
+                own.found_inf = self._flag  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
 
     def watch(self, step: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         """Look at the numbers of a step before its update (no norm: do not judge it). May raise `NonFiniteError`."""
