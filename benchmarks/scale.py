@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -109,21 +110,18 @@ def flops(shape: Shape) -> float:
 def gates(turns: int) -> Iterator[Row]:
     """Calls of gates on one question's distributions, in this process."""
     generator = torch.Generator().manual_seed(0)
-    calls: dict[str, Callable[[], object]] = {}
-    sizes = {}
     for gate in GATES:
-        for name, scaled in (("paths, N", (1, 0)), ("vocabulary, V", (0, 1))):
+        for name, grown in (("paths, N", (1, 0)), ("vocabulary, V", (0, 1))):
+            calls: dict[str, Callable[[], object]] = {}
+            pairs = {}
             for by in FACTORS:
-                paths, vocabulary = PATHS * by ** scaled[0], VOCABULARY * by ** scaled[1]
+                paths, vocabulary = PATHS * by ** grown[0], VOCABULARY * by ** grown[1]
                 log_p = (3 * torch.randn(1, paths, vocabulary, generator=generator)).log_softmax(-1)
-                similarity = gw.make_similarity(gate)
-                key = f"{gate}: {name}", by
-                sizes[key] = paths * (paths - 1) * vocabulary
-                calls[f"{key}"] = lambda gate=similarity, log_p=log_p: gate.similarity(log_p)
-    seconds = timed_turns(calls, turns)
-    for (name, by), size in sizes.items():
-        plain = name, 1
-        yield row(name, by, seconds[f"{(name, by)}"], seconds[f"{plain}"], size / sizes[plain])
+                calls[str(by)] = partial(gw.make_similarity(gate).similarity, log_p)
+                pairs[by] = paths * (paths - 1) * vocabulary
+            seconds = timed_turns(calls, turns)
+            for by, size in pairs.items():
+                yield row(f"{gate}: {name}", by, seconds[str(by)], seconds["1"], size / pairs[1])
 
 
 def row(name: str, factor: int, seconds: list[float], plain: list[float], arithmetic: float) -> Row:
@@ -140,10 +138,8 @@ def draw(rows: list[Row]) -> bytes:
         panels = figure.subplots(-(-len(names) // 3), 3, sharex=True, sharey=True).flat
         for axes, name in zip(panels, names, strict=False):
             mine = [row for row in rows if row.name == name]
-            factors, (middle, least, most) = (
-                [r.factor for r in mine],
-                zip(*(r.times_the_seconds for r in mine), strict=True),
-            )
+            factors = [row.factor for row in mine]
+            middle, least, most = zip(*(row.times_the_seconds for row in mine), strict=True)
             axes.plot(
                 factors, [r.times_the_arithmetic for r in mine], "--", color=MUTED, linewidth=1.2, label="arithmetic"
             )

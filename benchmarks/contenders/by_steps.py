@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -14,9 +13,9 @@ from job import asked, train_options
 from rich.console import Console
 
 import gatewright as gw
+from gatewright.hardware.memory import memory
 from gatewright.training.loop import Trainer
 
-PER_UNIT = 1 if sys.platform == "darwin" else 1024
 left, began = 0, 0.0
 plain = Trainer.advance
 
@@ -25,8 +24,8 @@ def advance(trainer: Trainer) -> None:
     """One step, its record and all, if there is one left of what was asked for; otherwise wait to be asked."""
     global left, began
     if left == 0:
-        seconds, memory = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PER_UNIT
-        print(json.dumps({"seconds": seconds, "peak_memory_bytes": memory}), flush=True)
+        seconds, peak = time.perf_counter() - began, memory(trainer.device).peak
+        print(json.dumps({"seconds": seconds, "peak_memory_bytes": peak}), flush=True)
         left = int(sys.stdin.readline() or os._exit(0))
         began = time.perf_counter()
     plain(trainer)
