@@ -59,7 +59,7 @@ format: .venv/dev  ## put the code into shape
 	$(BIN)/ruff format .
 
 bench: .venv/dev  ## training speed beside Hugging Face's GPT-2, in turns
-	$(BIN)/python benchmarks/training.py --shape small --turns 3 --peers transformers
+	$(BIN)/python benchmarks/training.py --shape small --peers transformers
 
 NANOGPT ?= none
 PEERS ?= $(BIN)/python
@@ -70,7 +70,7 @@ bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout
 	  --out benchmarks/results/anatomy-$$shape.json || exit 1; done
 	for case in gates logging precision; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
-	for case in gates logging; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 12 --steps 1 \
+	for case in gates logging; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 20 \
 	  --out benchmarks/results/variants-$$case-mid.json || exit 1; done
 	$(BIN)/python benchmarks/scale.py --out benchmarks/results/scale.json --plot docs/images/scale.png
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json

@@ -37,6 +37,8 @@ KINDS = {
 }
 """By the beginning of their names; the rest is Python, dispatch and what is too small to name."""
 REST = "Python, dispatch, all else"
+TURNS = 10
+"""As many turns as the other benchmarks take of a shape are looked at."""
 console = Console()
 
 
@@ -67,15 +69,17 @@ def profiled(size: Shape, text: Path, run: Path) -> dict[str, float]:
     watch = profile(activities=[ProfilerActivity.CPU])
     plain = Updater.step
 
+    steps = TURNS * size.steps
+    last = size.warmup + steps
+
     def step(self: Updater, number: int) -> StepResult:
         if number == size.warmup:
             watch.start()
         result = plain(self, number)
-        if number == size.warmup + size.steps - 1:
+        if number == last - 1:
             watch.stop()
         return result
 
-    last = size.warmup + size.steps
     overrides = [*train_options(size, text, run), f"train.max_steps={last}", "train.compile=true"]
     Updater.step = step  # type: ignore[method-assign]
     try:
@@ -85,7 +89,7 @@ def profiled(size: Shape, text: Path, run: Path) -> dict[str, float]:
     spent = dict.fromkeys([*KINDS, REST], 0.0)
     for event in watch.key_averages():
         kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), REST)
-        spent[kind] += event.self_cpu_time_total / 1e3 / size.steps
+        spent[kind] += event.self_cpu_time_total / 1e3 / steps
     return spent
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/commits.py HEAD~1 HEAD --shape small
 
-Fails if the second trains at less than ``--least`` times the speed of the first, by the median of the turns.
+Fails if the second trains at less than ``--least`` times the speed of the first, by the median of the rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from turns import SHAPES, Contender, letters, spread, take_turns
+from turns import SHAPES, Contender, letters, take_turns
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +22,7 @@ def main(
     before: Annotated[str, typer.Argument(help="a commit")],
     after: Annotated[str, typer.Argument(help="another")] = "HEAD",
     shape: Annotated[str, typer.Option(help=f"one of {', '.join(SHAPES)}")] = "small",
-    turns: Annotated[int, typer.Option(min=1, help="turns of each")] = 5,
+    rounds: Annotated[int, typer.Option(min=2, help="turns of each")] = 40,
     least: Annotated[float, typer.Option(help="the smallest ratio that is no failure")] = 0.95,
     options: Annotated[str, typer.Option(help="more for gatewright train, understood by both")] = "",
 ) -> None:
@@ -34,14 +34,14 @@ def main(
         for name, commit in (("before", before), ("after", after)):
             folder = Path(place) / name
             subprocess.run(["git", "worktree", "add", "--detach", "--quiet", folder, commit], cwd=ROOT, check=True)
-            pair.append(Contender(name, source=str(folder / "src"), options=tuple(options.split())))
+            source = str(folder / "src")
+            pair.append(Contender(name, SHAPES[shape], source=source, options=tuple(options.split())))
         try:
-            answers = take_turns(pair, SHAPES[shape], text, turns)
+            old, new = take_turns(pair, text, rounds)
         finally:
             for name in ("before", "after"):
                 subprocess.run(["git", "worktree", "remove", "--force", Path(place) / name], cwd=ROOT, check=True)
-    speeds = [[answer.tokens_per_second for answer in answers[each.name]] for each in pair]
-    ratio, low, high = spread([new / old for old, new in zip(*speeds, strict=True)])
+    ratio, low, high = new.times_as_fast_as(old)
     print(f"{after} trains at {ratio:.3f} ({low:.3f} to {high:.3f}) of the speed of {before}")
     raise typer.Exit(ratio < least)
 

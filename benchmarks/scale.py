@@ -3,7 +3,7 @@
     python benchmarks/scale.py --plot docs/images/scale.png
 
 Beside each measured multiple stands that of the arithmetic: of a step's FLOPs, of the pairs of paths times the
-vocabulary. As in training.py each training run is a process, and what counts is the median of the ratios within a turn.
+vocabulary. All sizes take turns, and what counts is the median of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import typer
 from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
-from turns import SHAPES, Contender, Shape, letters, spread, timed_turns
+from turns import SHAPES, Contender, Shape, interval, letters, spread, take_turns, timed_turns
 
 import gatewright as gw
 from gatewright.files import write_atomic
@@ -49,14 +49,14 @@ class Row:
     seconds: list[float]
     """Of a step or a call: median, least and most."""
     times_the_seconds: list[float]
-    """Likewise, as a multiple of what it takes with nothing doubled."""
+    """As a multiple of what it takes with nothing doubled: median and its bootstrap interval."""
     times_the_arithmetic: float
 
 
 def main(
     shape: Annotated[str, typer.Option(help=f"one of {', '.join(SHAPES)}")] = "even",
     dimensions: Annotated[str, typer.Option(help="those of a training step, comma-separated")] = ",".join(DIMENSIONS),
-    turns: Annotated[int, typer.Option(min=1, help="turns of each")] = 3,
+    rounds: Annotated[int, typer.Option(min=2, help="turns of each")] = 15,
     out: Annotated[Path | None, typer.Option(help="also write the numbers as JSON")] = None,
     plot: Annotated[Path | None, typer.Option(help="also draw them, as PNG")] = None,
 ) -> None:
@@ -67,10 +67,10 @@ def main(
     if unknown := sorted(set(chosen) - set(DIMENSIONS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(DIMENSIONS)}")
     size = SHAPES[shape]
-    rows = [*training(size, chosen, turns), *gates(5 * turns)]
-    found = {"shape": shape, **asdict(size), "paths": PATHS, "vocabulary": VOCABULARY, "turns": turns,
+    rows = [*training(size, chosen, rounds), *gates(rounds)]
+    found = {"shape": shape, **asdict(size), "paths": PATHS, "vocabulary": VOCABULARY, "rounds": rounds,
              "machine": describe_machine(), "rows": [asdict(row) for row in rows]}  # fmt: skip
-    table = Table("", "×", "ms", "× ms", "× arithmetic", title=f"{shape}: median (least to most) of {turns} turns")
+    table = Table("", "×", "ms", "× ms", "× arithmetic", title=f"{shape}: median (95 % interval) of {rounds} rounds")
     for row in rows:
         median, least, most = row.times_the_seconds
         table.add_row(
@@ -87,14 +87,13 @@ def main(
         write_atomic(plot, draw(rows))
 
 
-def training(size: Shape, dimensions: Sequence[str], turns: int) -> list[Row]:
+def training(size: Shape, dimensions: Sequence[str], rounds: int) -> list[Row]:
     """Steps of `gatewright train`, compiled, with one dimension after the other enlarged."""
     shapes = {(name, by): replace(size, **{name: by * getattr(size, name)}) for name in dimensions for by in FACTORS}
-    seconds: dict[Shape, list[float]] = {each: [] for each in shapes.values()}
+    distinct = dict.fromkeys(shapes.values())  # that in which nothing is enlarged stands for every dimension
     with letters() as text:
-        for _ in range(turns):
-            for each, values in seconds.items():  # that in which nothing is enlarged stands for every dimension
-                values.append(each.tokens / Contender("gatewright").take_turn(each, text).tokens_per_second)
+        runs = take_turns([Contender("gatewright", each) for each in distinct], text, rounds)
+    seconds = {run.contender.shape: [its / size.steps for its in run.seconds] for run in runs}
     return [
         row(DIMENSIONS[name], by, seconds[each], seconds[size], flops(each) / flops(size))
         for (name, by), each in shapes.items()
@@ -107,7 +106,7 @@ def flops(shape: Shape) -> float:
 
 
 @torch.no_grad()
-def gates(turns: int) -> Iterator[Row]:
+def gates(rounds: int) -> Iterator[Row]:
     """Calls of gates on one question's distributions, in this process."""
     generator = torch.Generator().manual_seed(0)
     for gate in GATES:
@@ -119,15 +118,15 @@ def gates(turns: int) -> Iterator[Row]:
                 log_p = (3 * torch.randn(1, paths, vocabulary, generator=generator)).log_softmax(-1)
                 calls[str(by)] = partial(gw.make_similarity(gate).similarity, log_p)
                 pairs[by] = paths * (paths - 1) * vocabulary
-            seconds = timed_turns(calls, turns)
+            seconds = timed_turns(calls, rounds)
             for by, size in pairs.items():
                 yield row(f"{gate}: {name}", by, seconds[str(by)], seconds["1"], size / pairs[1])
 
 
 def row(name: str, factor: int, seconds: list[float], plain: list[float], arithmetic: float) -> Row:
-    """A row, its ratios taken turn by turn."""
+    """A row, its ratios taken round by round."""
     ratios = [mine / its for mine, its in zip(seconds, plain, strict=True)]
-    return Row(name, factor, spread(seconds), spread(ratios), arithmetic)
+    return Row(name, factor, spread(seconds), interval(ratios), arithmetic)
 
 
 def draw(rows: list[Row]) -> bytes:

@@ -1,4 +1,4 @@
-"""Processes that take turns: so that a machine that slows down slows all of them, and ratios mean something."""
+"""Contenders that live at once and take turns: what slows the machine slows all of them, and ratios mean something."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from contenders.job import Answer, Job, Shape
+from scipy import stats
 
 FOLDER = Path(__file__).parent / "contenders"
 ALPHABET = "".join(chr(code) for code in range(ord("0"), ord("0") + 63))
@@ -26,18 +27,19 @@ ALPHABET = "".join(chr(code) for code in range(ord("0"), ord("0") + 63))
 
 SHAPES = {
     "toy": Shape(1, 1, 16, 8, 65, 2, 1, 1),
-    "small": Shape(4, 4, 128, 64, 65, 12, 50, 400),
-    "even": Shape(4, 4, 128, 128, 8192, 8, 10, 40),
-    "mid": Shape(6, 6, 384, 256, 50_257, 8, 2, 8),
-    "gpt2": Shape(12, 12, 768, 512, 50_257, 4, 1, 4),
+    "small": Shape(4, 4, 128, 64, 65, 12, 50, 10),
+    "even": Shape(4, 4, 128, 128, 8192, 8, 10, 4),
+    "mid": Shape(6, 6, 384, 256, 50_257, 8, 3, 1),
+    "gpt2": Shape(12, 12, 768, 512, 50_257, 4, 2, 1),
 }
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A script, the interpreter it needs, and the mode it runs in."""
+    """A script and what it trains, the interpreter it needs, and the mode it runs in."""
 
     name: str
+    shape: Shape
     script: str = "ours.py"
     python: str = sys.executable
     precision: str = "float32"
@@ -54,37 +56,92 @@ class Contender:
             return " ".join(self.options) or "defaults"
         return f"{self.precision}, {'compiled' if self.compiled else 'eager'}"
 
-    def take_turn(self, shape: Shape, text: Path) -> Answer:
-        """One process. Raises `RuntimeError` with the last line of its complaint."""
-        job = Job(**asdict(shape), precision=self.precision, compiled=self.compiled, text=str(text),
-                  checkout=self.checkout)  # fmt: skip
-        command = [self.python, str(FOLDER / self.script), json.dumps(asdict(job)), *self.options]
-        environment = {**os.environ, "PYTHONPATH": self.source} if self.source else None
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            raise RuntimeError((done.stderr.strip().splitlines() or ["no word of why"])[-1])
-        return Answer(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+class Run:
+    """A contender in a process of its own that waits for its turns; warmed up once entered."""
+
+    def __init__(self, contender: Contender, text: Path) -> None:
+        self.contender = contender
+        self.seconds: list[float] = []
+        """Of each turn."""
+        self.answer: Answer
+        """The last."""
+        shape = contender.shape
+        job = Job(**asdict(shape), precision=contender.precision, compiled=contender.compiled, text=str(text),
+                  checkout=contender.checkout)  # fmt: skip
+        command = [contender.python, str(FOLDER / contender.script), json.dumps(asdict(job)), *contender.options]
+        environment = {**os.environ, "PYTHONPATH": contender.source} if contender.source else None
+        self.complaints = Path(tempfile.mkdtemp(dir=text.parent)) / "complaints.txt"
+        with self.complaints.open("w") as file:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
+                                            text=True, env=environment)  # fmt: skip
+
+    def __enter__(self) -> Run:
+        """Raises `RuntimeError` with the last line of its complaint where it does not come so far."""
+        try:
+            self._read()  # that it is ready
+            self._take(self.contender.shape.warmup)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def take_turn(self) -> None:
+        """As many steps as its shape says."""
+        self._take(self.contender.shape.steps)
+        self.seconds.append(self.answer.seconds)
+
+    @property
+    def tokens_per_second(self) -> list[float]:
+        """Of each turn."""
+        shape = self.contender.shape
+        return [shape.steps * shape.tokens / seconds for seconds in self.seconds]
+
+    def times_as_fast_as(self, other: Run) -> list[float]:
+        """Median over the rounds, and its bootstrap interval."""
+        pairs = zip(self.tokens_per_second, other.tokens_per_second, strict=True)
+        return interval([mine / its for mine, its in pairs])
+
+    def _take(self, steps: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        self._read()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        line = next((line for line in self.process.stdout if line.startswith("{")), "")  # peers print of themselves
+        if not line:
+            lines = self.complaints.read_text().strip().splitlines() or ["no word of why"]
+            raise RuntimeError(f"{self.contender.name} ended early: {lines[-1]}")
+        self.answer = Answer(**json.loads(line))
+
+
+def take_turns(contenders: Sequence[Contender], text: Path, rounds: int) -> list[Run]:
+    """All contenders, round by round, in an order that changes; each first loss is that of an untrained model."""
+    with ExitStack() as stack:
+        runs = [stack.enter_context(Run(contender, text)) for contender in contenders]
+        for run in runs:
+            loss = run.answer.first_loss
+            if not math.isclose(loss, math.log(run.contender.shape.vocab_size), rel_tol=0.1):
+                raise SystemExit(f"{run.contender.name} does other work: its first loss is {loss:.3f}")
+        for number in range(rounds):
+            for run in random.Random(number).sample(runs, len(runs)):
+                run.take_turn()
+    return runs
 
 
 @contextmanager
 def letters() -> Iterator[Path]:
-    """A file of half a million random letters."""
+    """A file of half a million random letters, in a folder that goes with it."""
     with tempfile.TemporaryDirectory() as place:
         text = Path(place) / "letters.txt"
         text.write_text("".join(random.Random(0).choices(ALPHABET, k=500_000)))
         yield text
-
-
-def take_turns(contenders: Sequence[Contender], shape: Shape, text: Path, turns: int) -> dict[str, list[Answer]]:
-    """All contenders, turn by turn, in an order that changes; each first loss is that of a model that knows nothing."""
-    answers: dict[str, list[Answer]] = {each.name: [] for each in contenders}
-    for turn in range(turns):
-        for each in random.Random(turn).sample(contenders, len(contenders)):
-            answer = each.take_turn(shape, text)
-            if not math.isclose(answer.first_loss, math.log(shape.vocab_size), rel_tol=0.1):
-                raise SystemExit(f"{each.name} does other work: its first loss is {answer.first_loss:.3f}")
-            answers[each.name].append(answer)
-    return answers
 
 
 def timed_turns(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
@@ -105,24 +162,14 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def summarise(contenders: Sequence[Contender], answers: dict[str, list[Answer]]) -> list[dict[str, Any]]:
-    """Speeds, memory, and the ratio of the first contender to each, turn by turn: median, least and most."""
-    first = [answer.tokens_per_second for answer in answers[contenders[0].name]]
-    rows = []
-    for each in contenders:
-        speeds = [answer.tokens_per_second for answer in answers[each.name]]
-        rows.append(
-            {
-                "name": each.name,
-                "mode": each.mode,
-                "tokens_per_second": spread(speeds),
-                "peak_memory_bytes": statistics.median(answer.peak_memory_bytes for answer in answers[each.name]),
-                "first_over_it": spread([mine / theirs for mine, theirs in zip(first, speeds, strict=True)]),
-            }
-        )
-    return rows
-
-
 def spread(values: Sequence[float]) -> list[float]:
     """Median, least and most."""
     return [statistics.median(values), min(values), max(values)]
+
+
+def interval(ratios: Sequence[float]) -> list[float]:
+    """Their median and its bootstrap interval of 95 %."""
+    if len(set(ratios)) == 1:
+        return [ratios[0]] * 3
+    found = stats.bootstrap((ratios,), np.median, method="percentile", rng=np.random.default_rng(0))
+    return [float(np.median(ratios)), *map(float, found.confidence_interval)]

@@ -1,14 +1,17 @@
-"""What a contender is asked for, and what it answers: one line of JSON each way. Needs nothing but torch."""
+"""What a contender is asked for, and how it takes its turns. Needs nothing but torch."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,7 @@ LONG = 100_000
 
 @dataclass(frozen=True)
 class Shape:
-    """A model of GPT-2's form, its batch, and how many steps to take before and under the clock."""
+    """A model of GPT-2's form, its batch, and how many steps to take to warm up and in a turn."""
 
     n_layer: int
     n_head: int
@@ -52,18 +55,37 @@ class Job(Shape):
     precision: str
     compiled: bool
     text: str
-    """A file of random letters, fewer than the vocabulary has tokens."""
+    """A file of random letters, fewer than the vocabulary has tokens, in a folder that may be written to."""
     checkout: str = ""
     """Where a contender's source lies that is no package."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a contender reached."""
+    """What a contender says after each turn."""
 
-    tokens_per_second: float
+    seconds: float
     first_loss: float
+    """Of the first step of all."""
     peak_memory_bytes: int
+
+
+class Turns:
+    """Takes as many steps as a line on standard input says, answers with a line, and waits for the next."""
+
+    def __init__(self) -> None:
+        self.first_loss = math.nan
+        self._left = 0
+        self._began = time.perf_counter()
+
+    def wait(self) -> None:
+        """To be called before each step: returns when there is one to take."""
+        if self._left == 0:
+            answer = Answer(time.perf_counter() - self._began, self.first_loss, peak_memory_bytes())
+            print(json.dumps(asdict(answer)), flush=True)
+            self._left = int(sys.stdin.readline() or os._exit(0))
+            self._began = time.perf_counter()
+        self._left -= 1
 
 
 def train_options(shape: Shape, text: str | Path, out: Path) -> list[str]:
@@ -72,8 +94,7 @@ def train_options(shape: Shape, text: str | Path, out: Path) -> list[str]:
         "model=gpt2", *shape.model_options, "data.source=files", f"data.path={text}", "data.tokenizer=char",
         "data.vocabulary=model", f"train.batch_size={shape.batch_size}", f"train.max_steps={LONG}",
         "train.schedule=constant", f"train.learning_rate={LEARNING_RATE}", f"train.weight_decay={WEIGHT_DECAY}",
-        "train.warmup_steps=0", f"train.log_every={min(10, shape.warmup)}", f"train.eval_every={LONG}",
-        f"train.save_every={LONG}", f"out={out}",
+        "train.warmup_steps=0", f"train.eval_every={LONG}", f"train.save_every={LONG}", f"out={out}",
     ]  # fmt: skip
 
 
@@ -82,10 +103,12 @@ def asked() -> Job:
     return Job(**json.loads(sys.argv[1]))
 
 
-def answer(tokens_per_second: float, first_loss: float, whose: int = resource.RUSAGE_SELF) -> None:
-    """Print the answer, with the peak memory of this process or of its children."""
-    peak = resource.getrusage(whose).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(asdict(Answer(tokens_per_second, first_loss, peak))))
+def peak_memory_bytes() -> int:
+    """The most this process has held. Linux hands ``ru_maxrss`` down from the process that starts another."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -93,7 +116,7 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
-def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
+def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> NoReturn:
     """Train a peer as its own users would: autocast, fused AdamW, clipping, batches drawn at random.
 
     ``loss_of(model, ids, targets)`` is the mean cross-entropy of ``(B, T)`` ids and the ids after them.
@@ -106,10 +129,9 @@ def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Te
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
     )
-    first, began = 0.0, 0.0
-    for step in range(job.warmup + job.steps):
-        if step == job.warmup:
-            began = time.perf_counter()
+    turns = Turns()
+    while True:
+        turns.wait()
         starts = torch.randint(len(data) - job.block_size, (job.batch_size,)).tolist()
         rows = torch.stack([data[start : start + job.block_size + 1] for start in starts])
         with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16"):
@@ -118,6 +140,5 @@ def contend(job: Job, model: nn.Module, loss_of: Callable[[nn.Module, Tensor, Te
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if step == 0:
-            first = loss.item()
-    answer(job.steps * job.tokens / (time.perf_counter() - began), first)
+        if math.isnan(turns.first_loss):
+            turns.first_loss = loss.item()

@@ -1,44 +1,42 @@
-"""`gatewright train` as a user starts it, logging, progress and all; only the model and its batch are set.
-
-It is a long run, broken off when enough was seen of it, because how long a run is decides whether it is compiled.
-"""
+"""`gatewright train` with all that belongs to it, but that its lines go nowhere and that it waits for its turns."""
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
+import math
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from job import answer, asked, train_options
+from job import Turns, asked, train_options
+from rich.console import Console
+
+import gatewright as gw
+from gatewright.training.loop import Trainer
+from gatewright.training.update import StepResult, Updater
+
+turns = Turns()
+advance, step = Trainer.advance, Updater.step
 
 
-def records(metrics: Path) -> list[dict[str, Any]]:
-    """The training records so far; the last line may be half a line."""
-    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
-    return [record for record in map(json.loads, lines) if record["kind"] == "train"]
+def advance_in_turn(trainer: Trainer) -> None:
+    """A step, its record and all."""
+    turns.wait()
+    advance(trainer)
 
 
+def step_seen(updater: Updater, number: int) -> StepResult:
+    """A step whose loss is looked at if it is the first."""
+    result = step(updater, number)
+    if math.isnan(turns.first_loss):
+        turns.first_loss = result.loss.item()
+    return result
+
+
+Trainer.advance = advance_in_turn  # type: ignore[method-assign]
+Updater.step = step_seen  # type: ignore[method-assign]
 job = asked()
-with tempfile.TemporaryDirectory() as place:
-    run, complaints = Path(place) / "run", Path(place) / "complaints.txt"
-    command = [sys.executable, "-m", "gatewright", "train", *train_options(job, job.text, run), *sys.argv[2:]]
-    with (
-        complaints.open("w") as file,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file) as process,
-    ):
-        assert process.stdout is not None
-        seen = []
-        for _ in process.stdout:  # a line for each record, among others
-            seen = records(run / "metrics.jsonl")
-            timed = [record for record in seen if record["step"] >= job.warmup]
-            if timed and timed[-1]["step"] >= timed[0]["step"] + job.steps:
-                break
-        else:
-            raise SystemExit(complaints.read_text() or "the run ended early")
-        process.kill()
-tokens, seconds = timed[-1]["tokens"] - timed[0]["tokens"], timed[-1]["time"] - timed[0]["time"]
-answer(tokens / seconds, seen[0]["loss"], resource.RUSAGE_CHILDREN)
+run = Path(tempfile.mkdtemp(dir=Path(job.text).parent)) / "run"
+with Path(os.devnull).open("w") as nowhere:
+    overrides = [*train_options(job, job.text, run), *sys.argv[2:]]
+    gw.train(gw.load_config(overrides), console=Console(file=nowhere))

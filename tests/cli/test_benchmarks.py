@@ -15,10 +15,10 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.mark.parametrize(
     ("command", "named"),
     [
-        (["training.py", "--shape", "toy", "--turns", "1", "--quick", "--peers", "transformers"], "transformers"),
+        (["training.py", "--shape", "toy", "--rounds", "2", "--quick", "--peers", "transformers"], "transformers"),
         (["anatomy.py", "--shape", "toy"], "matrix products of layers and head"),
         (["variants.py", "logging", "--shape", "toy", "--rounds", "2"], "every step, TensorBoard"),
-        (["scale.py", "--shape", "toy", "--dimensions", "n_layer", "--turns", "1"], "layers"),
+        (["scale.py", "--shape", "toy", "--dimensions", "n_layer", "--rounds", "2"], "layers"),
         (["listening.py", "--toy", "--tokens", "2", "--turns", "1"], "bhattacharyya"),
         (["generation.py", "--shape", "toy", "--tokens", "2", "--rows", "2", "--turns", "1"], "gatewright"),
     ],
