@@ -15,7 +15,7 @@ from gatewright.errors import RunError, UserError
 from gatewright.evaluate.held_out import held_out
 from gatewright.evaluate.language_modeling import score
 from gatewright.training.banner import plan_row
-from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, to_device
+from gatewright.training.update import Gradients, Updater, count_targets, derive_seed, seed_draws, to_device
 from gatewright.training.work import Equipment, Outcome, Work
 
 
@@ -91,7 +91,7 @@ class TokenUpdater(Updater):
         targets = self.parallel.sum(count_targets(labels))
         if targets == 0:
             raise RunError(f"the batch of step {step + 1} has no targets: every label is {IGNORED}")
-        torch.manual_seed(derive_seed(self.config.seed, step, self.parallel.rank))
+        seed_draws(derive_seed(self.config.seed, step, self.parallel.rank), device)
         loss, aux_loss = torch.zeros((), device=device), None
         micro_batches = list(zip(input_ids.split(rows := self.config.batch_size), labels.split(rows), strict=True))
         for number, (micro_ids, micro_labels) in enumerate(micro_batches, start=1):
