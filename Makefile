@@ -70,7 +70,7 @@ bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout
 	  --out benchmarks/results/anatomy-$$shape.json || exit 1; done
 	for case in gates logging precision; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
-	for case in gates logging; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 20 \
+	for case in gates logging memory; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 20 \
 	  --out benchmarks/results/variants-$$case-mid.json || exit 1; done
 	$(BIN)/python benchmarks/scale.py --out benchmarks/results/scale.json --plot docs/images/scale.png
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json

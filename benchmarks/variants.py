@@ -43,6 +43,10 @@ CASES = {
         "float32, eager": ("train.precision=float32", "train.compile=false"),
         "not deterministic": ("train.deterministic=false",),
     },
+    "memory": {
+        "defaults": (),
+        "blocks formed again": ("train.recompute=blocks",),
+    },
 }
 """For each question the options by name; the first is what the others are compared with."""
 console = Console()

@@ -185,4 +185,7 @@ def total(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """Σ x over all entries of all tensors, in float32."""
     if not tensors:
         return torch.zeros((), device=device)
-    return torch.stack([tensor.detach().sum(dtype=torch.float32) for tensor in tensors]).sum()
+    large = [tensor.detach() for tensor in tensors if tensor.dim() > 1]
+    if small := [tensor.detach().flatten() for tensor in tensors if tensor.dim() <= 1]:
+        large.append(torch.cat(small))  # most are norms' and biases': a call for each takes longer than its sum
+    return torch.stack([tensor.sum(dtype=torch.float32) for tensor in large]).sum()
