@@ -88,7 +88,7 @@ def best_mode(contender: Contender, text: Path, quick: bool) -> Contender | None
 
 
 def row(run: Run, first: Run, of_peak: float) -> dict[str, Any]:
-    """A contender's speed and memory, and the first one's ratio to it; a token takes ``of_peak`` of a second's FLOPs."""
+    """A contender's speed and memory, and the first one's ratio; a token takes ``of_peak`` of what a second can do."""
     return {
         "name": run.contender.name,
         "mode": run.contender.mode,
