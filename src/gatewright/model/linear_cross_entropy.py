@@ -23,7 +23,7 @@ IGNORED = -100
 LARGE = 2**24
 """Logits from which on slices pay; below, they fit into fast memory or nearly so."""
 
-SLICE = 2**26
+SLICE = 2**25
 """Logits of a slice: enough for matrix products to be efficient."""
 
 PIECE = 256
