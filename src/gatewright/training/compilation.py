@@ -50,7 +50,9 @@ def compiled(forward: nn.Module, deterministic: bool, device: torch.device) -> A
         from torch._functorch import config  # with the compiler, for both take seconds to import
         from torch._inductor.compile_fx import compile_fx
 
+        from gatewright.training.tied_gradient import TiedGradient
+
         with config.patch(kept):
-            return compile_fx(graph, inputs, config_patches=options)
+            return compile_fx(graph, inputs, config_patches=options | {"post_grad_custom_post_pass": TiedGradient()})
 
     return torch.compile(forward, backend=inductor, dynamic=False)
