@@ -68,7 +68,6 @@ def profiled(size: Shape, text: Path, run: Path) -> dict[str, float]:
     torch._inductor.config.cpp.enable_kernel_profile = True  # or compiled loops would not be told from their callers
     watch = profile(activities=[ProfilerActivity.CPU])
     plain = Updater.step
-
     steps = TURNS * size.steps
     last = size.warmup + steps
 

@@ -21,7 +21,7 @@ import typer
 from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
-from turns import SHAPES, Contender, Run, letters, spread, take_turns
+from turns import SHAPES, Contender, Run, letters, take_turns
 
 import gatewright as gw
 from gatewright.files import write_atomic
@@ -88,15 +88,9 @@ def best_mode(contender: Contender, text: Path, quick: bool) -> Contender | None
 
 
 def row(run: Run, first: Run, of_peak: float) -> dict[str, Any]:
-    """A contender's speed and memory, and the first one's ratio; a token takes ``of_peak`` of what a second can do."""
-    return {
-        "name": run.contender.name,
-        "mode": run.contender.mode,
-        "tokens_per_second": spread(run.tokens_per_second),
-        "of_bf16_peak": statistics.median(run.tokens_per_second) * of_peak,
-        "peak_memory_bytes": run.answer.peak_memory_bytes,
-        "first_over_it": first.times_as_fast_as(run),
-    }
+    """A contender, and the first one's ratio to it; a token takes ``of_peak`` of what a second can do."""
+    share = statistics.median(run.tokens_per_second) * of_peak
+    return run.facts() | {"of_bf16_peak": share, "first_over_it": first.times_as_fast_as(run)}
 
 
 def show(found: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contenders.job import Answer, Job, Shape
@@ -100,6 +101,15 @@ class Run:
         """Of each turn."""
         shape = self.contender.shape
         return [shape.steps * shape.tokens / seconds for seconds in self.seconds]
+
+    def facts(self) -> dict[str, Any]:
+        """What a table says of it alone."""
+        return {
+            "name": self.contender.name,
+            "mode": self.contender.mode,
+            "tokens_per_second": spread(self.tokens_per_second),
+            "peak_memory_bytes": self.answer.peak_memory_bytes,
+        }
 
     def times_as_fast_as(self, other: Run) -> list[float]:
         """Median over the rounds, and its bootstrap interval."""

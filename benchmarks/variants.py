@@ -18,7 +18,7 @@ import typer
 from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
-from turns import SHAPES, Contender, Run, letters, spread, take_turns
+from turns import SHAPES, Contender, letters, take_turns
 
 from gatewright.files import write_atomic
 
@@ -68,21 +68,10 @@ def main(
         field = [Contender(name, size, options=options) for name, options in CASES[case].items()]
         runs = take_turns(field, text, rounds)
     found = {"case": case, "shape": shape, **asdict(size), "rounds": rounds, "machine": describe_machine(),
-             "rows": [row(run, runs[0]) for run in runs]}  # fmt: skip
+             "rows": [run.facts() | {"times_the_first": run.times_as_fast_as(runs[0])} for run in runs]}  # fmt: skip
     show(found)
     if out is not None:
         write_atomic(out, json.dumps(found, indent=1) + "\n")
-
-
-def row(run: Run, first: Run) -> dict[str, Any]:
-    """A variant's speed, its ratio to the first, and its memory."""
-    return {
-        "name": run.contender.name,
-        "mode": run.contender.mode,
-        "tokens_per_second": spread(run.tokens_per_second),
-        "times_the_first": run.times_as_fast_as(first),
-        "peak_memory_bytes": run.answer.peak_memory_bytes,
-    }
 
 
 def show(found: dict[str, Any]) -> None:

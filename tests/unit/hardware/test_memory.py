@@ -35,7 +35,9 @@ def test_the_peak_stays_when_memory_is_given_back() -> None:
     assert after >= holding - 4 * MIB  # the kernel counts each thread's last pages late
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no other count than the one that is inherited")
+@pytest.mark.skipif(
+    sys.platform == "darwin", reason="macOS has ru_maxrss alone; whether it is inherited there was not tried"
+)
 def test_a_large_parent_is_not_counted() -> None:
     held = bytearray(1024 * MIB)
     peak = held_by_a_child(0)[0][1]
