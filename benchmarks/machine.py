@@ -30,15 +30,15 @@ class Machine:
 
 def describe_machine() -> dict[str, Any]:
     """This machine, measured now."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
+    root = Path(__file__).parent.parent
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "benchmarks/*.py"], cwd=root)
     return asdict(
         Machine(
             cpu_name(),
             torch.get_num_threads(),
             torch.__version__,
-            commit.stdout.strip() or "no repository",
+            commit.stdout.strip() + ("-dirty" if changed.returncode == 1 else "") or "no repository",
             datetime.date.today().isoformat(),
             measure_cpu("float32"),
             measure_cpu("bf16"),

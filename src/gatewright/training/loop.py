@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gatewright.config import Config, to_yaml
 from gatewright.errors import DivergedError, RunError
 from gatewright.hardware.measure import Peak
-from gatewright.hardware.memory import memory
+from gatewright.hardware.memory import Memory, memory
 from gatewright.parts.alpha.base import Alpha
 from gatewright.run import CONFIG, EVALUATION
 from gatewright.training.checkpoint import TrainerState, take_snapshot
@@ -29,6 +29,9 @@ from gatewright.training.subject import Subject
 from gatewright.training.summary import mfu, summarise
 from gatewright.training.tracker import Tracker
 from gatewright.training.update import StepResult, Updater
+
+MEMORY_KEPT = 0.25
+"""Seconds for which records share a look at memory: it takes longer than all else in the record of a small step."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Trainer:
         self._began = time.monotonic() - state.seconds
         self._unread: list[Tensor] = []  # (loss, gradient norm) of each step since they were last looked at
         self._first_step = True
+        self._memory: Memory | None = None
+        self._memory_at = 0.0
 
     def run(self, interrupt: Interrupt) -> str:
         """Train until done or interrupted; returns the status, which is also in summary.json.
@@ -157,7 +162,7 @@ class Trainer:
         self.read_losses()
         norm = result.grad_norm.item()
         rate = self.watch.tokens_per_second()
-        used = memory(self.device)
+        used = self.memory_of_late()
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, used.peak)
         self.state.final_train_loss = fmean(self.state.losses)
         self.state.losses.clear()
@@ -185,6 +190,14 @@ class Trainer:
         if reports := self.model.reports():
             record["reports"] = reports
         self.tracker.append(record)
+
+    def memory_of_late(self) -> Memory:
+        """What is in use, or was a moment ago; after the last step what is."""
+        now = time.monotonic()
+        last = self.state.step == self.config.max_steps
+        if self._memory is None or last or now >= self._memory_at + MEMORY_KEPT:
+            self._memory, self._memory_at = memory(self.device), now
+        return self._memory
 
     def gradient_moments(self, norm: float) -> dict[str, float]:
         """Mean and standard deviation over all entries of the gradients, whose norm was ``norm`` before clipping."""

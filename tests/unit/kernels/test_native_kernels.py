@@ -16,7 +16,10 @@ from gatewright.kernels import native as native_module
 from gatewright.kernels import native_negentropy as module
 from gatewright.kernels.native import native
 from gatewright.kernels.native_cross_entropy import native_cross_entropy
+from gatewright.kernels.native_moments import native_moments
+from gatewright.kernels.native_moments import native_usable as moments_usable
 from gatewright.paths.similarities import jsd
+from gatewright.training.parallel.moments import squares, total
 
 needs_compiler = pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
 
@@ -131,3 +134,33 @@ def test_cross_entropy_hides_nothing() -> None:
         native_cross_entropy(logits, torch.tensor([0, 40, 0]), -100, learns=True)
     with pytest.raises(ValueError, match="contiguous"):
         native_cross_entropy(logits[:, :20], torch.tensor([0, 0, 0]), -100, learns=True)
+
+
+@needs_compiler
+def test_moments_of_many_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(40_000,), (), (0,), (128, 127), (16_384,), (3,)]
+    tensors = [1 + torch.randn(shape, generator=generator) for shape in shapes]
+    numbers = torch.cat([tensor.double().flatten() for tensor in tensors])
+    found = native_moments(tensors)
+    torch.testing.assert_close(found, torch.stack((numbers.sum(), numbers.square().sum())), rtol=1e-6, atol=0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(found, native_moments(tensors))  # however many threads there are
+    tensors[3][5, 6] = torch.nan
+    assert native_moments(tensors).isnan().all()
+    assert native_moments([]).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("plain", [False, pytest.param(True, id="without a compiler")])
+def test_sums_over_gradients(plain: bool, unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if plain:
+        monkeypatch.setattr(native_module, "cpp_compiler", lambda: None)
+    cpu = torch.device("cpu")
+    mixed = [torch.tensor([3.0, -1.0]), torch.tensor([[2.0]], dtype=torch.bfloat16)]
+    turned = torch.arange(6.0).view(2, 3).T
+    for tensors, expected in ((mixed, (4.0, 14.0)), ([turned], (15.0, 55.0)), ([turned.contiguous()], (15.0, 55.0))):
+        assert (total(tensors, cpu).item(), squares(tensors, cpu).item()) == pytest.approx(expected, rel=1e-6)
+        assert total(tensors, cpu).dtype == squares(tensors, cpu).dtype == torch.float32
+    assert not moments_usable(mixed)
+    assert not moments_usable([turned])
+    assert total([], cpu) == squares([], cpu) == 0.0

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gatewright.errors import UserError
 from gatewright.run import WEIGHTS
+from gatewright.training.parallel.moments import squares, total
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -116,7 +117,7 @@ class Parallel:
 
     def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """The Euclidean norm of all gradients together, a 0-d tensor."""
-        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        return squares([p.grad for p in parameters if p.grad is not None], self.device).sqrt()
 
     def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
         """Σ g over all entries of all gradients, a 0-d tensor."""
@@ -179,13 +180,3 @@ def load_by_parameter(optimizer: torch.optim.Optimizer, tensors: Mapping[nn.Para
     pairs = zip(numbers, parameters, strict=True)
     state["state"] = {number: dict(tensors[parameter]) for number, parameter in pairs if parameter in tensors}
     optimizer.load_state_dict(state)
-
-
-def total(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Σ x over all entries of all tensors, in float32."""
-    if not tensors:
-        return torch.zeros((), device=device)
-    large = [tensor.detach() for tensor in tensors if tensor.dim() > 1]
-    if small := [tensor.detach().flatten() for tensor in tensors if tensor.dim() <= 1]:
-        large.append(torch.cat(small))  # most are norms' and biases': a call for each takes longer than its sum
-    return torch.stack([tensor.sum(dtype=torch.float32) for tensor in large]).sum()

@@ -15,8 +15,9 @@ from torch.distributed.tensor import DTensor
 
 from gatewright.parts.alpha.base import Alpha
 from gatewright.run import WEIGHTS
-from gatewright.training.parallel.base import Weights, first_names, on_cpu, total
+from gatewright.training.parallel.base import Weights, first_names, on_cpu
 from gatewright.training.parallel.group import Group
+from gatewright.training.parallel.moments import squares, total
 from gatewright.training.parallel.shards import part_name, place, read_model, read_optimizer
 from gatewright.training.recompute import blocks_of
 
@@ -72,7 +73,7 @@ class Sharded(Group):
     def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """From the shares of all processes; what is whole counts once."""
         shares, whole = self._local([p.grad for p in parameters if p.grad is not None])
-        return (self.reduce(_squares(shares, self.device)) + _squares(whole, self.device)).sqrt()
+        return (self.reduce(squares(shares, self.device)) + squares(whole, self.device)).sqrt()
 
     def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
         """Over the shares of all processes; what is whole counts once."""
@@ -111,10 +112,3 @@ class Sharded(Group):
     def _whole_parameters(self) -> dict[nn.Parameter, None]:
         """The parameters that are not shared out, in an order that all processes have."""
         return dict.fromkeys(parameter for alpha in self.alphas for parameter in alpha.parameters())
-
-
-def _squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Σ x² over all entries of all tensors, in float32."""
-    if not tensors:
-        return torch.zeros((), device=device)
-    return torch.stack(torch._foreach_norm([tensor.detach().float() for tensor in tensors])).square().sum()
