@@ -70,9 +70,9 @@ bench-full: .venv/dev  ## everything docs/performance.md shows; NANOGPT=checkout
 	  --peers transformers,litgpt,nanogpt --out benchmarks/results/training-gpt2.json
 	for shape in small mid; do $(BIN)/python benchmarks/anatomy.py --shape $$shape \
 	  --out benchmarks/results/anatomy-$$shape.json || exit 1; done
-	for case in gates logging precision; do $(BIN)/python benchmarks/variants.py $$case \
+	for case in gates logging precision compilation; do $(BIN)/python benchmarks/variants.py $$case \
 	  --out benchmarks/results/variants-$$case.json || exit 1; done
-	for case in gates logging memory; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 20 \
+	for case in gates logging memory compilation; do $(BIN)/python benchmarks/variants.py $$case --shape mid --rounds 20 \
 	  --out benchmarks/results/variants-$$case-mid.json || exit 1; done
 	$(BIN)/python benchmarks/scale.py --out benchmarks/results/scale.json --plot docs/images/scale.png
 	$(BIN)/python benchmarks/listening.py --out benchmarks/results/listening.json

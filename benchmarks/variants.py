@@ -43,6 +43,11 @@ CASES = {
         "float32, eager": ("train.precision=float32", "train.compile=false"),
         "not deterministic": ("train.deterministic=false",),
     },
+    "compilation": {
+        "the model": ("train.compile=true",),
+        "its layers": ("train.compile=blocks",),
+        "nothing": ("train.compile=false",),
+    },
     "memory": {
         "defaults": (),
         "blocks formed again": ("train.recompute=blocks",),

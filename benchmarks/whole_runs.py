@@ -9,6 +9,7 @@ with all cores for each. Everything is timed from outside, as whole processes.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from gatewright.files import write_atomic
 
 ARMS = {"gelu": "model.feedforward=standard", "swiglu": "model.feedforward=swiglu"}
 SEEDS = range(6)
+COMPILED = {"the model": "true", "its layers": "blocks"}
 
 
 def main(
@@ -42,6 +44,7 @@ def main(
         commands = {
             "gatewright --help": ["--help"],
             "gatewright parts": ["parts"],
+            "gatewright compare, one run": ["compare", f"{folder}/first"],
             "gatewright train, one step": ["train", *base, "train.max_steps=1", "train.eval_tokens=1"],
         }
         timed("train", *base, "train.max_steps=2", f"out={folder}/first")  # prepares the corpus, fills caches
@@ -49,6 +52,12 @@ def main(
         for name, command in commands.items():
             own = [[f"out={folder}/{repeat}"] if command[0] == "train" else [] for repeat in range(repeats)]
             rows.append({"name": name, "seconds": spread([timed(*command, *more) for more in own])})
+        for what, choice in COMPILED.items() if compiled else ():
+            cache = folder / f"cache-{choice}"
+            options = ["model.n_layer=12", "train.max_steps=1", "train.eval_tokens=1", f"train.compile={choice}"]
+            name = f"one step of 12 layers, {what} compiled for the first time"
+            seconds = timed("train", *base, *options, f"out={folder}/{choice}", TORCHINDUCTOR_CACHE_DIR=str(cache))
+            rows.append({"name": name, "seconds": [seconds] * 3})
         study = folder / "study.yaml"
         arms = ", ".join(f"{name}: {{overrides: [{option}]}}" for name, option in ARMS.items())
         head = f"name: twelve\nbase: [{', '.join(base)}]\nbaseline: gelu\n"
@@ -72,10 +81,11 @@ def main(
         write_atomic(out, json.dumps(found, indent=1) + "\n")
 
 
-def timed(*arguments: object) -> float:
+def timed(*arguments: object, **environment: str) -> float:
     """Seconds that ``gatewright`` takes. Raises `SystemExit` with its complaint."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "gatewright", *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "gatewright", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     if done.returncode:
         raise SystemExit(done.stderr)
     return time.perf_counter() - began

@@ -37,12 +37,14 @@ def test_every_fast_way_follows_the_plain_one(
 ) -> None:
     plain = losses("plain", compile=False)
     compiled = losses("compiled", compile=True)
+    blocks = losses("blocks", compile="blocks")
     low = losses("low", precision="bf16", compile=False)
     monkeypatch.setattr(language_model, "LARGE", 0)
     monkeypatch.setattr(linear_cross_entropy, "SLICE", 257 * 50)  # three slices of a batch of 128 tokens
     sliced = losses("sliced", compile=False)
 
     assert abs(compiled - plain).max() < 2e-3
+    assert abs(blocks - plain).max() < 2e-3
     assert abs(sliced - plain).max() < 2e-3
     assert abs(low - plain).max() < 0.1
     assert abs(low[-50:].mean() - plain[-50:].mean()) < 0.01

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 import gatewright
 from gatewright.config import Config, to_yaml
 from gatewright.errors import UserError
+from gatewright.hardware.compiler import cpp_compiler
 from gatewright.hf import from_hf
 from gatewright.run import Run
 from gatewright.training.parallel import parallelised
@@ -101,6 +102,19 @@ def test_two_processes_do_what_one_does(
     same(two, alone)
     assert two.environment["processes"] == 2
     same_checkpoint(two.checkpoint("last"), alone.checkpoint("last"))
+
+
+@pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
+def test_compiled_layers_of_two_processes_learn_what_plain_ones_of_one_do(
+    alone: Run, tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = tiny("compiled", model=MODEL, grad_accumulation=2, compile="blocks")
+    ended = launch(config, tmp_path, 2, "fsdp2")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    run = Run(config.out)
+    assert run.config.train.compile == "blocks"
+    assert losses(run) == pytest.approx(losses(alone), rel=1e-4)
+    assert run.eval_records()[-1]["val_loss"] == pytest.approx(alone.eval_records()[-1]["val_loss"], rel=1e-4)
 
 
 def test_shares_are_written_by_two_and_read_by_one_two_and_four(

@@ -35,7 +35,9 @@ class TrainConfig:
     recompute: Literal["none", "feedforward", "blocks"] = knob(
         "none", "what the backward pass computes again instead of keeping it in memory"
     )
-    compile: Literal["auto", True, False] = knob("auto", "torch.compile the model; auto: if the run is long enough")
+    compile: Literal["auto", True, False, "blocks"] = knob(
+        "auto", "torch.compile the model, or its layers one by one; auto: the model if the run is long enough"
+    )
     deterministic: bool = knob(True, "deterministic algorithms where they exist")
     threads: int | None = knob(None, "CPU threads; null: torch's choice")
 

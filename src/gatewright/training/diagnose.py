@@ -23,7 +23,7 @@ def first_non_finite(model: nn.Module, run: Callable[[], Tensor]) -> str:
     model.zero_grad(set_to_none=True)
     outputs: list[str] = []
     gradients: list[str] = []
-    with _watched(model, outputs, gradients):
+    with torch.compiler.set_stance("force_eager"), _watched(model, outputs, gradients):  # compiled layers call no hooks
         loss = run()
     model.zero_grad(set_to_none=True)
     if outputs:

@@ -21,7 +21,7 @@ from gatewright.run import CHECKPOINTS, METRICS, TOKENIZER, Run
 from gatewright.terminal import Terminal
 from gatewright.training.banner import hardware_row
 from gatewright.training.checkpoint import TrainerState, load_checkpoint
-from gatewright.training.compilation import compiled, resolve_compile
+from gatewright.training.compilation import compile_blocks, compiled, resolve_compile
 from gatewright.training.folder import (
     choose_folder,
     claimed,
@@ -134,7 +134,9 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
         if not (folder / TOKENIZER).exists():
             work.tokenizer.save(folder / TOKENIZER)
 
-    if options.compile:
+    if options.compile == "blocks":
+        compile_blocks(model, options.deterministic, device)
+    elif options.compile:
         forward = compiled(forward, options.deterministic, device)
     updater = work.updater(Equipment(model, forward, companion, optimizers, precision, parallel, config))
     tracker = Tracker(

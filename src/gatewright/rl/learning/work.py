@@ -49,8 +49,9 @@ class RewardedWork(Work):
             )
         if self.options.lora is not None and find_source(config.init).is_ours:
             raise UserError(f"rl.lora is for models of transformers; init={config.init} is one of ours")
-        if config.train.compile is True:
-            raise UserError("train.compile=true: rl generates token by token, which is not compiled; leave it out")
+        if config.train.compile in (True, "blocks"):
+            said = str(config.train.compile).lower()
+            raise UserError(f"train.compile={said}: rl generates token by token, which is not compiled; leave it out")
         if config.parallel.mode != "none":
             raise UserError(f"parallel.mode={config.parallel.mode}: rl runs in one process")
         task = task_of(config)
