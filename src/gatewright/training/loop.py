@@ -31,7 +31,7 @@ from gatewright.training.tracker import Tracker
 from gatewright.training.update import StepResult, Updater
 
 MEMORY_KEPT = 0.25
-"""Seconds for which records share a look at memory: it takes longer than all else in the record of a small step."""
+"""Seconds for which records share a look at memory: it takes about as long as writing the record."""
 
 
 @dataclass(frozen=True)

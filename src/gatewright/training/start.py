@@ -107,6 +107,10 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
     precision = Precision(options.precision, device)
     recompute(model, options.recompute)
     forward = parallel.wrap(model, options.precision)
+    if options.compile == "blocks":
+        compile_blocks(model, options.deterministic, device)
+    elif options.compile:
+        forward = compiled(forward, options.deterministic, device)
     if any(parameter.is_meta for parameter in model.parameters()):
         model.to_empty(device=device)
         model.initialise(options.seed)
@@ -134,10 +138,6 @@ def _train_in(folder: Path, config: Config, work: Work, parallel: Parallel, cons
         if not (folder / TOKENIZER).exists():
             work.tokenizer.save(folder / TOKENIZER)
 
-    if options.compile == "blocks":
-        compile_blocks(model, options.deterministic, device)
-    elif options.compile:
-        forward = compiled(forward, options.deterministic, device)
     updater = work.updater(Equipment(model, forward, companion, optimizers, precision, parallel, config))
     tracker = Tracker(
         folder if parallel.is_main else None,
