@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 import psutil
 import pytest
@@ -153,6 +154,22 @@ def test_what_is_not_installed_is_left_to_the_trial(tmp_path: Path) -> None:
     process.wait()
     nursery.close()
     assert process.returncode == 7
+
+
+def test_what_a_name_with_a_colon_says_is_called_once_for_all_trials(tmp_path: Path) -> None:
+    (tmp_path / "stand_in.py").write_text(f"{STAND_IN}\ndef say():\n    print('called', flush=True)\n")
+    nursery = Nursery(attempt_at(tmp_path), ["stand_in:no_such_name", "stand_in:say"])
+    for process in [nursery.spawn(attempt_at(tmp_path, "look")) for _ in range(2)]:
+        process.wait()
+        assert process.returncode == 7
+    nursery.close()
+    assert (tmp_path / "log").read_text().count("called") == 1
+
+
+@pytest.mark.parametrize("name", [*EVERY, *TASKS, *TRAINED, *COMPILED])
+def test_every_name_is_there(name: str) -> None:
+    """Where one is missing a trial asks for it itself, so that nothing fails but the time."""
+    assert callable(resolve_name(name)) == (":" in name)
 
 
 def test_imports_follow_the_configuration(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Trials forked from a process that has imported what they need, so that a start costs a second and not seven.
 
-The nursery is a process beside the study. It does nothing but import, so that it has one thread and may be forked
+The nursery is a process beside the study. It does little but import, so that it has one thread and may be forked
 (on Linux; macOS's frameworks do not bear it), and each request over its socket is answered by a line of JSON:
 ``{"start": attempt}`` by a process's number, ``{"poll": number}`` by the exit status, or null while it runs. It leaves
 when the socket is closed; its trials then go on, as those of a killed study do.
@@ -18,8 +18,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import psutil
@@ -41,8 +41,16 @@ EVERY = (
 )
 TASKS = ("gatewright.rl.learning.work", "gatewright.rl.supervised.work")
 TRAINED = ("gatewright.hf.convert",)
-COMPILED = ("torch._inductor.compile_fx",)
-"""What all trials import, those with a task, those that start from a trained model, and those that are compiled."""
+COMPILED = (
+    "torch._inductor.compile_fx",
+    "torch._inductor.cpu_vec_isa:pick_vec_isa",
+    "torch._inductor.codecache:torch_key",
+)
+"""What all trials import, those with a task, those that start from a trained model, and those that are compiled.
+
+After a colon is what is called. Torch's compiler asks the machine for its vector instructions, and forms a key of
+torch's files, once in a process: half of its time where it finds a small model in its cache.
+"""
 
 
 def can_fork(attempt: Attempt) -> bool:
@@ -51,7 +59,7 @@ def can_fork(attempt: Attempt) -> bool:
 
 
 def imports_of(config_file: Path) -> list[str]:
-    """The modules that a run with this configuration imports anyway."""
+    """What a run with this configuration imports, and calls, anyway."""
     values = parse_yaml(config_file.read_text(encoding="utf-8"))
     modules = [*EVERY]
     modules += TASKS if values.get("task") else ()
@@ -134,9 +142,11 @@ def main() -> None:
     """The nursery's side: import, then fork for each request until the socket is closed."""
     with socket.socket(fileno=int(sys.argv[1])) as link, link.makefile("r", encoding="utf-8") as requests:
         gc.disable()
-        for module in sys.argv[2:]:
-            with suppress(ImportError):  # a trial that needs what is not installed says so itself
-                import_module(module)
+        for name in sys.argv[2:]:
+            with suppress(ImportError, AttributeError):  # a trial that needs what is not installed says so itself
+                found = resolve_name(name)
+                if ":" in name:
+                    found()
         gc.enable()
         gc.freeze()  # the collector would write to memory that the trials share
         for line in requests:
