@@ -2,8 +2,9 @@
 
     python benchmarks/whole_runs.py
 
-The study has two arms and six seeds, and two workers; the same twelve runs are then started by hand, one after another,
-with all cores for each. Everything is timed from outside, as whole processes.
+The study has two arms and six seeds, and two workers; the same twelve runs are started by hand, one after another with
+all cores for each, half of them before the study and half after it, for the machine may change its pace meanwhile. So
+they are once compiled and once not. Everything is timed from outside, as whole processes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from machine import describe_machine
@@ -27,58 +28,88 @@ from gatewright.files import write_atomic
 
 ARMS = {"gelu": "model.feedforward=standard", "swiglu": "model.feedforward=swiglu"}
 SEEDS = range(6)
+BASE = ["model=small", "train.eval_tokens=8192", "train.tensorboard=false", "train.checkpoint_at_end=false"]
 COMPILED = {"the model": "true", "its layers": "blocks"}
 
 
 def main(
-    steps: Annotated[int, typer.Option(min=1, help="of a run")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="of a run")] = 200,
     repeats: Annotated[int, typer.Option(min=1, help="of what is short")] = 5,
-    compiled: Annotated[bool, typer.Option(help="compile the runs")] = True,
+    compiled: Annotated[bool, typer.Option(help="also measure what is compiled")] = True,
     out: Annotated[Path | None, typer.Option(help="also write the numbers as JSON")] = None,
 ) -> None:
     """Print seconds."""
-    base = ["model=small", f"train.max_steps={steps}", f"train.compile={str(compiled).lower()}",
-            "train.eval_tokens=8192", "train.tensorboard=false", "train.checkpoint_at_end=false"]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        commands = {
-            "gatewright --help": ["--help"],
-            "gatewright parts": ["parts"],
-            "gatewright compare, one run": ["compare", f"{folder}/first"],
-            "gatewright train, one step": ["train", *base, "train.max_steps=1", "train.eval_tokens=1"],
-        }
-        timed("train", *base, "train.max_steps=2", f"out={folder}/first")  # prepares the corpus, fills caches
-        rows = []
-        for name, command in commands.items():
-            own = [[f"out={folder}/{repeat}"] if command[0] == "train" else [] for repeat in range(repeats)]
-            rows.append({"name": name, "seconds": spread([timed(*command, *more) for more in own])})
-        for what, choice in COMPILED.items() if compiled else ():
-            cache = folder / f"cache-{choice}"
-            options = ["model.n_layer=12", "train.max_steps=1", "train.eval_tokens=1", f"train.compile={choice}"]
-            name = f"one step of 12 layers, {what} compiled for the first time"
-            seconds = timed("train", *base, *options, f"out={folder}/{choice}", TORCHINDUCTOR_CACHE_DIR=str(cache))
-            rows.append({"name": name, "seconds": [seconds] * 3})
-        study = folder / "study.yaml"
-        arms = ", ".join(f"{name}: {{overrides: [{option}]}}" for name, option in ARMS.items())
-        head = f"name: twelve\nbase: [{', '.join(base)}]\nbaseline: gelu\n"
-        study.write_text(f"{head}seeds: {list(SEEDS)}\narms: {{{arms}}}\n")
-        together = timed("study", "run", study, "--workers", 2, "--out", folder / "study")
-        alone = sum(
-            timed("train", *base, option, f"train.seed={seed}", f"out={folder}/{name}-{seed}")
-            for seed in SEEDS
-            for name, option in ARMS.items()
-        )
-    rows += [
-        {"name": f"a study of {len(ARMS) * len(SEEDS)} runs of {steps} steps, two workers", "seconds": [together] * 3},
-        {"name": "the same runs by hand, one after another", "seconds": [alone] * 3},
-    ]
-    table = Table("", "seconds", title=f"by hand takes {alone / together:.2f} times as long as the study")
+        studies = []
+        rows = [*short(folder, repeats, compiled), *(cold(folder) if compiled else ())]
+        for runs, options in {"compiled": ["train.compile=true"], "not compiled": ["train.compile=false"]}.items():
+            if compiled or runs == "not compiled":
+                together, alone = study_and_by_hand(folder / runs, [*BASE, *options, f"train.max_steps={steps}"])
+                studies.append({"runs": runs, "study": together, "by_hand": alone})
+    table = Table("", "seconds")
     for row in rows:
-        table.add_row(str(row["name"]), f"{row['seconds'][0]:.2f}")
+        table.add_row(row["name"], f"{row['seconds'][0]:.2f}")
+    Console().print(table)
+    count = len(ARMS) * len(SEEDS)
+    table = Table(f"{count} runs of {steps} steps", "by hand", "study, two workers", "times as fast")
+    for found in studies:
+        ratio = found["by_hand"] / found["study"]
+        table.add_row(found["runs"], f"{found['by_hand']:.1f}", f"{found['study']:.1f}", f"{ratio:.2f}")
     Console().print(table)
     if out is not None:
-        found = {"machine": describe_machine(), "by_hand_over_study": alone / together, "rows": rows}
+        found = {"machine": describe_machine(), "rows": rows, "count": count, "steps": steps, "studies": studies}
         write_atomic(out, json.dumps(found, indent=1) + "\n")
+
+
+def short(folder: Path, repeats: int, compiled: bool) -> list[dict[str, Any]]:
+    """Commands of seconds, each several times."""
+    run = ["train", *BASE, f"train.compile={str(compiled).lower()}"]
+    timed(*run, "train.max_steps=2", f"out={folder}/first")  # prepares the corpus, fills caches
+    commands = {
+        "gatewright --help": ["--help"],
+        "gatewright parts": ["parts"],
+        "gatewright compare, one run": ["compare", f"{folder}/first"],
+        f"gatewright train, one step{', compiled before' * compiled}": [
+            *run,
+            "train.max_steps=1",
+            "train.eval_tokens=1",
+        ],
+    }
+    rows = []
+    for name, command in commands.items():
+        own = [[f"out={folder}/{repeat}"] if command[0] == "train" else [] for repeat in range(repeats)]
+        rows.append({"name": name, "seconds": spread([timed(*command, *more) for more in own])})
+    return rows
+
+
+def cold(folder: Path) -> list[dict[str, Any]]:
+    """One step from an empty cache of compiled code."""
+    rows = []
+    for what, choice in COMPILED.items():
+        cache = folder / f"cache-{choice}"
+        options = ["model.n_layer=12", "train.max_steps=1", "train.eval_tokens=1", f"train.compile={choice}"]
+        seconds = timed("train", *BASE, *options, f"out={folder}/{choice}", TORCHINDUCTOR_CACHE_DIR=str(cache))
+        name = f"one step of 12 layers, {what} compiled for the first time"
+        rows.append({"name": name, "seconds": [seconds] * 3})
+    return rows
+
+
+def study_and_by_hand(folder: Path, options: list[str]) -> tuple[float, float]:
+    """Seconds of the study, and of its runs started by hand."""
+    folder.mkdir()
+    plan = {"name": "twelve", "base": options, "baseline": "gelu", "seeds": [*SEEDS]}
+    arms = {name: {"overrides": [override]} for name, override in ARMS.items()}
+    (folder / "study.yaml").write_text(json.dumps({**plan, "arms": arms}))
+    runs = [
+        ["train", *options, override, f"train.seed={seed}", f"out={folder}/{name}-{seed}"]
+        for seed in SEEDS
+        for name, override in ARMS.items()
+    ]
+    half = len(runs) // 2
+    before = sum(timed(*run) for run in runs[:half])
+    together = timed("study", "run", folder / "study.yaml", "--workers", 2, "--out", folder / "study")
+    return together, before + sum(timed(*run) for run in runs[half:])
 
 
 def timed(*arguments: object, **environment: str) -> float:
