@@ -1,4 +1,4 @@
-// Σ x and Σ x² over many tensors in one pass. Built by gatewright.kernels.native.
+// Σ x² and Σ x over many tensors in one pass. Built by gatewright.kernels.native.
 
 #include <cstdint>
 #include <vector>
@@ -37,7 +37,7 @@ extern "C" void moments(const float* const* tensors, const int64_t* sizes, int64
   }
   moments[0] = moments[1] = 0.0;
   for (const Tile& each : tiles) {
-    moments[0] += each.sum;
-    moments[1] += each.squares;
+    moments[0] += each.squares;
+    moments[1] += each.sum;
   }
 }

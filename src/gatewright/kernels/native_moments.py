@@ -1,4 +1,4 @@
-"""``Σ x`` and ``Σ x²`` over many tensors on a CPU in one pass, by the loop of ``moments.cpp``."""
+"""``Σ x²`` and ``Σ x`` over many tensors on a CPU in one pass, by the loop of ``moments.cpp``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def native_usable(tensors: Sequence[Tensor]) -> bool:
 
 
 def native_moments(tensors: Sequence[Tensor]) -> Tensor:
-    """``(Σ x, Σ x²)`` in float64. Overflows where a sum of 16,384 squares does in float32."""
+    """``(Σ x², Σ x)`` in float64. Overflows where a sum of 16,384 squares does in float32."""
     count = len(tensors)
     addresses = (c_void_p * count)(*[x.data_ptr() for x in tensors])
     sizes = (c_int64 * count)(*[x.numel() for x in tensors])

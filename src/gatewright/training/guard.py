@@ -41,8 +41,9 @@ class NonFiniteGuard:
     def watch(self, step: int, loss: Tensor, grad_norm: Tensor | None) -> None:
         """Look at the numbers of a step before its update (no norm: do not judge it). May raise `NonFiniteError`."""
         numbers = [loss] if grad_norm is None else [loss, grad_norm.to(loss.dtype)]
-        bad = ~torch.isfinite(torch.stack(numbers)).all()
+        both = torch.stack(numbers)
         if self.deferred:
+            bad = ~torch.isfinite(both).all()
             self._flag.copy_(torch.maximum(self._flag, bad.to(self._flag.dtype)))
-        elif bad.item():
-            raise NonFiniteError(step, loss.item(), numbers[-1].item())
+        elif not all(map(math.isfinite, values := both.tolist())):
+            raise NonFiniteError(step, values[0], values[-1])

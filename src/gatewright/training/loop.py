@@ -104,28 +104,29 @@ class Trainer:
 
     def advance(self) -> None:
         """One update and whatever is due after it."""
+        number = self.state.step
         try:
-            result = self.updater.step(self.state.step)
+            result = self.updater.step(number)
         except NonFiniteError as error:
             raise self.explained(error) from None
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
             raise RunError(
-                f"out of memory on {self.device} at step {self.state.step + 1}; lower train.batch_size and raise "
+                f"out of memory on {self.device} at step {number + 1}; lower train.batch_size and raise "
                 "train.grad_accumulation by the same factor for the same batch"
             ) from error
         self._unread.append(torch.stack((result.loss, result.grad_norm.to(result.loss.dtype))))
-        self.state.step += 1
+        self.state.step = step = number + 1
+        last = step == self.config.max_steps
         self.tell_alphas(self.state.step)
         self.state.tokens += result.gradients.tokens
         self.watch.add(result.gradients.tokens)
-        step, last = self.state.step, self.state.step == self.config.max_steps
         if self._first_step and not last:
             self.watch.discard()  # it paid for compilation and cold caches
         self._first_step = False
         self.tracker.advance(step)
-        if step % self.config.log_every == 0 or last:
+        if self.updater.recorded(number):
             self.record(result)
         if step % self.config.eval_every == 0 or last:
             self.evaluate()
@@ -174,7 +175,7 @@ class Trainer:
             "loss": self.state.final_train_loss,
             "lr": result.learning_rate,
             "grad_norm": norm,
-            **self.gradient_moments(norm),
+            **self.gradient_moments(result, norm),
             "alpha": self.model.alphas() if self.alphas else {},
             "tokens_per_second": rate,
             "flops_per_second": rate and rate * flops,
@@ -199,14 +200,13 @@ class Trainer:
             self._memory, self._memory_at = memory(self.device), now
         return self._memory
 
-    def gradient_moments(self, norm: float) -> dict[str, float]:
-        """Mean and standard deviation over all entries of the gradients, whose norm was ``norm`` before clipping."""
-        gradients = [p.grad for p in self.updater.optimizers.parameters if p.grad is not None]
-        count = sum(g.numel() for g in gradients)
-        if not gradients:
+    def gradient_moments(self, result: StepResult, norm: float) -> dict[str, float]:
+        """Mean and standard deviation over all entries of the gradients as clipped, of norm ``norm`` before that."""
+        count = sum(p.numel() for p in self.updater.optimizers.parameters if p.grad is not None)
+        if result.grad_sum is None or not count:
             return {"grad_mean": 0.0, "grad_std": 0.0}
-        mean = self.parallel.gradient_sum(gradients).item() / count
         clipped = min(norm, self.config.grad_clip) if self.config.grad_clip > 0 else norm
+        mean = result.grad_sum.item() * (clipped / norm if norm else 1.0) / count
         return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, clipped**2 / count - mean**2))}
 
     def evaluate(self) -> None:

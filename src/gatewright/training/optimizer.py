@@ -146,8 +146,8 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # as each optimizer's own method does, which takes 0.1 ms for 68 of them
+            parameter.grad = None
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimizers' memory in this process, as ``{"exp_avg/blocks.0.attention.query.weight": tensor, …}``."""

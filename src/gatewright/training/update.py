@@ -38,6 +38,8 @@ class StepResult:
     grad_norm: Tensor
     """Global gradient norm before clipping."""
     learning_rate: float
+    grad_sum: Tensor | None = None
+    """Sum over all entries of the gradients before clipping, for a step that is recorded."""
 
     @property
     def loss(self) -> Tensor:
@@ -69,6 +71,10 @@ class Updater(ABC):
     def evaluate(self) -> Outcome:
         """Judge the model as it is; training mode is restored."""
 
+    def recorded(self, step: int) -> bool:
+        """Whether a record is going to be made of update number ``step``."""
+        return (step + 1) % self.config.log_every == 0 or step + 1 == self.config.max_steps
+
     def step(self, step: int) -> StepResult:
         """Update number ``step`` (0, 1, …). The (clipped) gradients stay until the next one, for whoever looks.
 
@@ -82,8 +88,8 @@ class Updater(ABC):
         scaler = self.precision.scaler
         for optimizer in self.optimizers.optimizers:
             scaler.unscale_(optimizer)
-        parameters = self.optimizers.parameters
-        norm = self.parallel.gradient_norm(parameters)
+        squares, *sums = self.parallel.gradient_moments(self.optimizers.parameters, self.recorded(step))
+        norm = squares.sqrt()
         # Under a loss scaler an infinite gradient is part of the search for the scale, and skips the update.
         self.guard.watch(step, found.loss, None if scaler.is_enabled() else norm)
         if self.config.grad_clip > 0:
@@ -91,7 +97,7 @@ class Updater(ABC):
         for optimizer in self.optimizers.optimizers:
             scaler.step(optimizer)
         scaler.update()
-        return StepResult(found, norm, self.config.learning_rate * multiplier)
+        return StepResult(found, norm, self.config.learning_rate * multiplier, *sums)
 
 
 def count_targets(labels: Tensor) -> int:

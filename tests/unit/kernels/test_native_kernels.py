@@ -19,7 +19,7 @@ from gatewright.kernels.native_cross_entropy import native_cross_entropy
 from gatewright.kernels.native_moments import native_moments
 from gatewright.kernels.native_moments import native_usable as moments_usable
 from gatewright.paths.similarities import jsd
-from gatewright.training.parallel.moments import squares, total
+from gatewright.training.parallel.moments import moments
 
 needs_compiler = pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler")
 
@@ -143,7 +143,7 @@ def test_moments_of_many_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = [1 + torch.randn(shape, generator=generator) for shape in shapes]
     numbers = torch.cat([tensor.double().flatten() for tensor in tensors])
     found = native_moments(tensors)
-    torch.testing.assert_close(found, torch.stack((numbers.sum(), numbers.square().sum())), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found, torch.stack((numbers.square().sum(), numbers.sum())), rtol=1e-6, atol=0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert torch.equal(found, native_moments(tensors))  # however many threads there are
     tensors[3][5, 6] = torch.nan
@@ -158,9 +158,10 @@ def test_sums_over_gradients(plain: bool, unbuilt: Path, monkeypatch: pytest.Mon
     cpu = torch.device("cpu")
     mixed = [torch.tensor([3.0, -1.0]), torch.tensor([[2.0]], dtype=torch.bfloat16)]
     turned = torch.arange(6.0).view(2, 3).T
-    for tensors, expected in ((mixed, (4.0, 14.0)), ([turned], (15.0, 55.0)), ([turned.contiguous()], (15.0, 55.0))):
-        assert (total(tensors, cpu).item(), squares(tensors, cpu).item()) == pytest.approx(expected, rel=1e-6)
-        assert total(tensors, cpu).dtype == squares(tensors, cpu).dtype == torch.float32
+    for tensors, expected in ((mixed, [14.0, 4.0]), ([turned], [55.0, 15.0]), ([turned.contiguous()], [55.0, 15.0])):
+        assert moments(tensors, cpu, first=True).tolist() == pytest.approx(expected, rel=1e-6)
+        assert moments(tensors, cpu, first=False).tolist() == pytest.approx(expected[:1], rel=1e-6)
+        assert moments(tensors, cpu, first=True).dtype is torch.float32
     assert not moments_usable(mixed)
     assert not moments_usable([turned])
-    assert total([], cpu) == squares([], cpu) == 0.0
+    assert moments([], cpu, first=True).tolist() == [0.0, 0.0]

@@ -76,7 +76,7 @@ class RewardedUpdater(Updater):
         if step == 0 and self.options.calibrate_peers is not None:
             self.collector.calibrate(self.model, drawn)
         batch = self.collector.collect(self.model, step, drawn, self.config.batch_size, seed)
-        if (step + 1) % self.config.log_every == 0 or step + 1 == self.config.max_steps:
+        if self.recorded(step):
             self._watch_listening(batch)
         return batch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gatewright.errors import UserError
 from gatewright.run import WEIGHTS
-from gatewright.training.parallel.moments import squares, total
+from gatewright.training.parallel.moments import moments
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -115,13 +115,9 @@ class Parallel:
         """``error``, or what it means if it is the way in which an exchange with another process fails."""
         return error
 
-    def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
-        """The Euclidean norm of all gradients together, a 0-d tensor."""
-        return squares([p.grad for p in parameters if p.grad is not None], self.device).sqrt()
-
-    def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Σ g over all entries of all gradients, a 0-d tensor."""
-        return total(gradients, self.device)
+    def gradient_moments(self, parameters: Iterable[nn.Parameter], first: bool) -> Tensor:
+        """``(Σ g²,)``, with ``first`` ``(Σ g², Σ g)``, over all entries of all gradients."""
+        return moments([p.grad for p in parameters if p.grad is not None], self.device, first)
 
     def exchange(self, value: Any) -> list[Any]:
         """Like `gather`, for the thread that writes checkpoints."""

@@ -10,19 +10,14 @@ from torch import Tensor
 from gatewright.kernels.native_moments import native_moments, native_usable
 
 
-def total(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Σ x over all entries of all tensors, a 0-d float32 tensor on ``device``."""
+def moments(tensors: Sequence[Tensor], device: torch.device, first: bool) -> Tensor:
+    """``(Σ x²,)``, with ``first`` ``(Σ x², Σ x)``, over all entries of all tensors: float32, on ``device``."""
     if not tensors:
-        return torch.zeros((), device=device)
+        return torch.zeros(1 + first, device=device)
     if native_usable(tensors):
-        return native_moments(tensors)[0].float()
-    return torch.stack([tensor.detach().sum(dtype=torch.float32) for tensor in tensors]).sum()
-
-
-def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Σ x² over all entries of all tensors, a 0-d float32 tensor on ``device``."""
-    if not tensors:
-        return torch.zeros((), device=device)
-    if native_usable(tensors):
-        return native_moments(tensors)[1].float()
-    return torch.stack(torch._foreach_norm([tensor.detach().float() for tensor in tensors])).square().sum()
+        return native_moments(tensors)[: 1 + first].float()
+    values = [tensor.detach() for tensor in tensors]
+    sums = [torch.stack(torch._foreach_norm([value.float() for value in values])).square().sum()]
+    if first:
+        sums.append(torch.stack([value.sum(dtype=torch.float32) for value in values]).sum())
+    return torch.stack(sums)

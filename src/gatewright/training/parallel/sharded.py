@@ -17,7 +17,7 @@ from gatewright.parts.alpha.base import Alpha
 from gatewright.run import WEIGHTS
 from gatewright.training.parallel.base import Weights, first_names, on_cpu
 from gatewright.training.parallel.group import Group
-from gatewright.training.parallel.moments import squares, total
+from gatewright.training.parallel.moments import moments
 from gatewright.training.parallel.shards import part_name, place, read_model, read_optimizer
 from gatewright.training.recompute import blocks_of
 
@@ -70,15 +70,10 @@ class Sharded(Group):
                 mine = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
                 parameter.grad = self.reduce(mine) / self.world_size
 
-    def gradient_norm(self, parameters: Iterable[nn.Parameter]) -> Tensor:
+    def gradient_moments(self, parameters: Iterable[nn.Parameter], first: bool) -> Tensor:
         """From the shares of all processes; what is whole counts once."""
         shares, whole = self._local([p.grad for p in parameters if p.grad is not None])
-        return (self.reduce(squares(shares, self.device)) + squares(whole, self.device)).sqrt()
-
-    def gradient_sum(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Over the shares of all processes; what is whole counts once."""
-        shares, whole = self._local(gradients)
-        return self.reduce(total(shares, self.device)) + total(whole, self.device)
+        return self.reduce(moments(shares, self.device, first)) + moments(whole, self.device, first)
 
     def weights(self, model: nn.Module, copy: bool) -> Weights:
         """Put together tensor by tensor, each kept by one process: every file has whole tensors, as transformers needs.
