@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-PAUSE = 0.25
+PAUSE = 0.5
 """Seconds between the lines of two records: nobody reads faster, and a line takes as long as a small layer."""
 DETAILS_EVERY = 10
 """Lines of records from one with MFU, memory and gradients to the next."""

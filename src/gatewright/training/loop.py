@@ -30,7 +30,7 @@ from gatewright.training.summary import mfu, summarise
 from gatewright.training.tracker import Tracker
 from gatewright.training.update import StepResult, Updater
 
-MEMORY_KEPT = 0.25
+MEMORY_KEPT = 0.5
 """Seconds for which records share a look at memory: it takes about as long as writing the record."""
 
 
