@@ -34,6 +34,7 @@ CASES = {
     },
     "logging": {
         "every 200 steps": ("train.log_every=200", "train.tensorboard=false"),
+        "every step": ("train.log_every=1", "train.tensorboard=false"),
         "every step, TensorBoard": ("train.log_every=1", "train.tensorboard=true"),
     },
     "precision": {
