@@ -3,8 +3,8 @@
     python benchmarks/whole_runs.py
 
 The study has two arms and six seeds, and two workers; the same twelve runs are started by hand, one after another with
-all cores for each, half of them before the study and half after it, for the machine may change its pace meanwhile. So
-they are once compiled and once not. Everything is timed from outside, as whole processes.
+all cores for each, half of them before the study and half after it, for the machine may change its pace meanwhile. All
+of this is done for compiled runs and for others. Everything is timed from outside, as whole processes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gatewright.files import write_atomic
 ARMS = {"gelu": "model.feedforward=standard", "swiglu": "model.feedforward=swiglu"}
 SEEDS = range(6)
 BASE = ["model=small", "train.eval_tokens=8192", "train.tensorboard=false", "train.checkpoint_at_end=false"]
+ONE_STEP = ["train.max_steps=1", "train.eval_tokens=1"]
 COMPILED = {"the model": "true", "its layers": "blocks"}
 
 
@@ -41,12 +42,13 @@ def main(
     """Print seconds."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        studies = []
         rows = [*short(folder, repeats, compiled), *(cold(folder) if compiled else ())]
-        for runs, options in {"compiled": ["train.compile=true"], "not compiled": ["train.compile=false"]}.items():
-            if compiled or runs == "not compiled":
-                together, alone = study_and_by_hand(folder / runs, [*BASE, *options, f"train.max_steps={steps}"])
-                studies.append({"runs": runs, "study": together, "by_hand": alone})
+        choices = {"compiled": "true", "not compiled": "false"} if compiled else {"not compiled": "false"}
+        studies = []
+        for runs, choice in choices.items():
+            options = [*BASE, f"train.compile={choice}", f"train.max_steps={steps}"]
+            together, alone = study_and_by_hand(folder / runs, options)
+            studies.append({"runs": runs, "study": together, "by_hand": alone})
     table = Table("", "seconds")
     for row in rows:
         table.add_row(row["name"], f"{row['seconds'][0]:.2f}")
@@ -70,11 +72,7 @@ def short(folder: Path, repeats: int, compiled: bool) -> list[dict[str, Any]]:
         "gatewright --help": ["--help"],
         "gatewright parts": ["parts"],
         "gatewright compare, one run": ["compare", f"{folder}/first"],
-        f"gatewright train, one step{', compiled before' * compiled}": [
-            *run,
-            "train.max_steps=1",
-            "train.eval_tokens=1",
-        ],
+        f"gatewright train, one step{', compiled before' * compiled}": [*run, *ONE_STEP],
     }
     rows = []
     for name, command in commands.items():
@@ -88,7 +86,7 @@ def cold(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for what, choice in COMPILED.items():
         cache = folder / f"cache-{choice}"
-        options = ["model.n_layer=12", "train.max_steps=1", "train.eval_tokens=1", f"train.compile={choice}"]
+        options = ["model.n_layer=12", *ONE_STEP, f"train.compile={choice}"]
         seconds = timed("train", *BASE, *options, f"out={folder}/{choice}", TORCHINDUCTOR_CACHE_DIR=str(cache))
         name = f"one step of 12 layers, {what} compiled for the first time"
         rows.append({"name": name, "seconds": [seconds] * 3})

@@ -31,7 +31,7 @@ from gatewright.training.tracker import Tracker
 from gatewright.training.update import StepResult, Updater
 
 MEMORY_KEPT = 0.5
-"""Seconds for which records share a look at memory: it takes about as long as writing the record."""
+"""Seconds for which records share a look at memory: it takes longer than writing the record."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,10 @@ class Trainer:
     def gradient_moments(self, result: StepResult, norm: float) -> dict[str, float]:
         """Mean and standard deviation over all entries of the gradients as clipped, of norm ``norm`` before that."""
         count = sum(p.numel() for p in self.updater.optimizers.parameters if p.grad is not None)
-        if result.grad_sum is None or not count:
+        if not count:
             return {"grad_mean": 0.0, "grad_std": 0.0}
         clipped = min(norm, self.config.grad_clip) if self.config.grad_clip > 0 else norm
+        assert result.grad_sum is not None, "the sum is formed in the steps that are recorded"
         mean = result.grad_sum.item() * (clipped / norm if norm else 1.0) / count
         return {"grad_mean": mean, "grad_std": math.sqrt(max(0.0, clipped**2 / count - mean**2))}
 
